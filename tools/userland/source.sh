@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Shared by the scripts here that build a patched package (bash, sourced after
+# tools/lib.sh).
+
+# apply_series SERIES: apply the patches that the file SERIES lists, and that
+# lie beside it, in the current directory. Fuzz is an error: a hunk that almost
+# fits may land in the wrong place.
+apply_series() {
+	local series=$1 patch
+
+	while read -r patch _; do
+		case $patch in ''|'#'*) continue ;; esac
+		printf 'applying %s\n' "$patch"
+		patch -p1 -F0 -N -i "${series%/*}/$patch" || return
+	done <"$series"
+}
+
+# build_package NAME SRC PREFIX STEPS: copy SRC, apply patches/NAME/series to
+# the copy, run the caller's function `build' there, and remove the copy. All
+# output goes to PREFIX/NAME.log, whose end is shown if something fails.
+# STEPS is the number of compiler calls and the like to expect.
+build_package() {
+	local name=$1 src=$2 prefix=$3 steps=$4
+	local log=$prefix/$name.log work status=0
+
+	[ -d "$src" ] || die "no source directory '$src'"
+	mkdir -p "$prefix"
+	work=$(mktemp -d "$prefix/$name.XXXXXX")
+	{
+		cp -a "$src/." "$work" && cd "$work" &&
+			apply_series "$IMQ_TOP/patches/$name/series" &&
+			build
+	} 2>&1 | progress "$name" "$steps" "$log" || status=$?
+	if [ "$status" -ne 0 ]; then
+		tail -n 30 "$log" >&2
+		die "$name: building failed (log: $log; tree: $work)"
+	fi
+	rm -rf "$work"
+}
