@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* imq: intermediate queueing device
+ *
+ * A device without a wire, whose egress qdisc shapes packets at a netfilter
+ * hook. Packets come here by the verdict of an iptables or nftables rule
+ * (net/netfilter/nf_imq.c) and go on behind the rule's hook. One qdisc can so
+ * shape the traffic of many interfaces, and incoming traffic by all that
+ * netfilter knows: marks, conntrack, addresses behind NAT.
+ *
+ * ifb(4) is fed by tc on ingress instead, before netfilter: it knows none of
+ * that, and needs no firewall.
+ *
+ * Not for packets from anywhere else: those of packet sockets, mirred or BPF
+ * redirects have no hook to go on behind, and are dropped.
+ */
+
+#include <linux/ethtool.h>
+#include <linux/if_arp.h>
+#include <linux/netdevice.h>
+#include <net/pkt_sched.h>
+
+#include "imq.h"
+
+/* All that a packet can come with, so that none is segmented, linearized or
+ * checksummed on the way to its qdisc.
+ */
+#define IMQ_FEATURES (NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HW_CSUM |	\
+		      NETIF_F_HIGHDMA | NETIF_F_SCTP_CRC |		\
+		      NETIF_F_FCOE_CRC | NETIF_F_GSO_MASK |		\
+		      NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX)
+
+/* Order is that of enum nf_imq_counter. */
+static const char imq_counter_names[NF_IMQ_COUNTERS][ETH_GSTRING_LEN] = {
+	[NF_IMQ_BYPASS_DOWN]	= "bypass_down",
+	[NF_IMQ_BYPASS_NOMEM]	= "bypass_nomem",
+	[NF_IMQ_BYPASS_SHARED]	= "bypass_shared",
+	[NF_IMQ_DROP_DEV]	= "drop_dev",
+	[NF_IMQ_DROP_HOOK]	= "drop_hook",
+	[NF_IMQ_DROP_SOCK]	= "drop_sock",
+	[NF_IMQ_FOREIGN]	= "foreign",
+	[NF_IMQ_RING_FULL]	= "ring_full",
+};
+
+/* rx_packets and tx_packets under the names that say what they are here */
+static const char imq_packet_names[][ETH_GSTRING_LEN] = { "entered", "left" };
+
+#define IMQ_NUM_STATS	(ARRAY_SIZE(imq_packet_names) + NF_IMQ_COUNTERS)
+
+/**
+ * imq_count - count an event
+ * @dev: imq device
+ * @counter: what happened
+ *
+ * Context: any but hard interrupt.
+ */
+void imq_count(struct net_device *dev, enum nf_imq_counter counter)
+{
+	struct imq_dev *imq = netdev_priv(dev);
+	struct imq_stats *stats;
+
+	local_bh_disable();
+	stats = &this_cpu_ptr(imq->cells)->stats;
+	u64_stats_update_begin(&stats->syncp);
+	u64_stats_inc(&stats->counter[counter]);
+	u64_stats_update_end(&stats->syncp);
+	local_bh_enable();
+
+	if (counter == NF_IMQ_BYPASS_DOWN &&
+	    !test_and_set_bit(0, &imq->down_logged))
+		netdev_warn(dev, "device is down, packets pass unshaped\n");
+}
+
+static u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct imq_stats *stats =
+			&per_cpu_ptr(imq->cells, cpu)->stats;
+		unsigned int start;
+		u64 value;
+
+		do {
+			start = u64_stats_fetch_begin(&stats->syncp);
+			value = u64_stats_read(&stats->counter[counter]);
+		} while (u64_stats_fetch_retry(&stats->syncp, start));
+		sum += value;
+	}
+
+	return sum;
+}
+
+static void imq_get_stats64(struct net_device *dev,
+			    struct rtnl_link_stats64 *stats)
+{
+	const struct imq_dev *imq = netdev_priv(dev);
+
+	dev_get_tstats64(dev, stats);
+	stats->tx_dropped += imq_counter(imq, NF_IMQ_DROP_DEV) +
+			     imq_counter(imq, NF_IMQ_DROP_HOOK) +
+			     imq_counter(imq, NF_IMQ_DROP_SOCK) +
+			     imq_counter(imq, NF_IMQ_FOREIGN);
+}
+
+static int imq_init(struct net_device *dev)
+{
+	netdev_lockdep_set_classes(dev);
+
+	return imq_cells_init(dev);
+}
+
+static void imq_uninit(struct net_device *dev)
+{
+	imq_index_release(dev);
+	imq_cells_exit(dev);
+}
+
+static void imq_destructor(struct net_device *dev)
+{
+	struct imq_dev *imq = netdev_priv(dev);
+
+	free_percpu(imq->cells);
+}
+
+static int imq_open(struct net_device *dev)
+{
+	struct imq_dev *imq = netdev_priv(dev);
+
+	clear_bit(0, &imq->down_logged);
+	imq_cells_open(dev);
+	netif_tx_start_all_queues(dev);
+
+	return 0;
+}
+
+static int imq_stop(struct net_device *dev)
+{
+	netif_tx_stop_all_queues(dev);
+	imq_cells_stop(dev);
+
+	return 0;
+}
+
+static const struct net_device_ops imq_netdev_ops = {
+	.ndo_init		= imq_init,
+	.ndo_uninit		= imq_uninit,
+	.ndo_open		= imq_open,
+	.ndo_stop		= imq_stop,
+	.ndo_start_xmit		= imq_xmit,
+	.ndo_get_stats64	= imq_get_stats64,
+	.ndo_features_check	= passthru_features_check,
+};
+
+static void imq_get_drvinfo(struct net_device *dev,
+			    struct ethtool_drvinfo *info)
+{
+	strscpy(info->driver, "imq", sizeof(info->driver));
+}
+
+static int imq_get_sset_count(struct net_device *dev, int sset)
+{
+	return sset == ETH_SS_STATS ? IMQ_NUM_STATS : -EOPNOTSUPP;
+}
+
+static void imq_get_strings(struct net_device *dev, u32 sset, u8 *data)
+{
+	int i;
+
+	if (sset != ETH_SS_STATS)
+		return;
+
+	for (i = 0; i < ARRAY_SIZE(imq_packet_names); i++)
+		ethtool_puts(&data, imq_packet_names[i]);
+	for (i = 0; i < NF_IMQ_COUNTERS; i++)
+		ethtool_puts(&data, imq_counter_names[i]);
+}
+
+static void imq_get_ethtool_stats(struct net_device *dev,
+				  struct ethtool_stats *estats, u64 *data)
+{
+	const struct imq_dev *imq = netdev_priv(dev);
+	struct rtnl_link_stats64 stats = {};
+	int i;
+
+	dev_get_tstats64(dev, &stats);
+	*data++ = stats.rx_packets;
+	*data++ = stats.tx_packets;
+	for (i = 0; i < NF_IMQ_COUNTERS; i++)
+		*data++ = imq_counter(imq, i);
+}
+
+static const struct ethtool_ops imq_ethtool_ops = {
+	.get_drvinfo		= imq_get_drvinfo,
+	.get_link		= ethtool_op_get_link,
+	.get_sset_count		= imq_get_sset_count,
+	.get_strings		= imq_get_strings,
+	.get_ethtool_stats	= imq_get_ethtool_stats,
+};
+
+/**
+ * imq_setup - give a new net_device what makes it an imq device
+ * @dev: device, not registered yet
+ */
+void imq_setup(struct net_device *dev)
+{
+	dev->netdev_ops = &imq_netdev_ops;
+	dev->ethtool_ops = &imq_ethtool_ops;
+	dev->rtnl_link_ops = &imq_link_ops;
+	dev->needs_free_netdev = true;
+	dev->priv_destructor = imq_destructor;
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+
+	/* Packets start with the network header. */
+	dev->type = ARPHRD_NONE;
+	dev->flags = IFF_NOARP;
+	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
+	dev->priv_flags |= IFF_NO_ADDRCONF;
+	netif_keep_dst(dev);
+	/* Packets queued here belong to this namespace's hooks. */
+	dev->netns_immutable = true;
+
+	/* For qdiscs that derive a quantum or a burst from it */
+	dev->mtu = ETH_DATA_LEN;
+	dev->min_mtu = 0;
+	dev->max_mtu = 0;
+	dev->tx_queue_len = DEFAULT_TX_QUEUE_LEN;
+
+	dev->features = IMQ_FEATURES;
+	dev->hw_features = IMQ_FEATURES;
+	dev->hw_enc_features = IMQ_FEATURES;
+	dev->vlan_features = IMQ_FEATURES;
+	dev->mpls_features = IMQ_FEATURES;
+	netif_set_tso_max_size(dev, GSO_MAX_SIZE);
+	dev->gso_max_size = GSO_MAX_SIZE;
+	dev->gso_ipv4_max_size = GSO_MAX_SIZE;
+}

@@ -1,0 +1,919 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Intermediate queueing: packets go through the egress qdisc of an imq device
+ * at a netfilter hook, and go on from there.
+ *
+ * A hook asks for it by an NF_QUEUE verdict with NF_VERDICT_FLAG_IMQ. What the
+ * packet needs to go on is kept in an skb extension, so that it is freed with
+ * the packet wherever a qdisc drops it, and clones and GSO segments have it too.
+ *
+ * No device is referenced while a packet is queued: that can take seconds, and
+ * would hold up the removal of devices and namespaces. Devices are remembered
+ * by ifindex and looked up again.
+ *
+ * There are two ways on. A packet that leaves the qdisc in the call that has
+ * brought it returns to its hook as if nothing had been. Any other is handed by
+ * the driver to nf_imq_resume() in softirq context, with no lock held.
+ *
+ * This part is always built in, since sk_buffs with the extension may outlive
+ * the driver (a packet socket keeps clones until they are read).
+ */
+
+#define pr_fmt(fmt) "imq: " fmt
+
+#include <linux/hash.h>
+#include <linux/if_bridge.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_bridge.h>
+#include <linux/netfilter_netdev.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/seq_file_net.h>
+#include <net/dst.h>
+#include <net/inet_sock.h>
+#include <net/net_namespace.h>
+#include <net/netfilter/nf_imq.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/imq.h>
+
+struct nf_imq_net {
+	atomic_long_t no_device;	/* accepted: no device with the index */
+	atomic_long_t no_driver;	/* accepted: imq is not loaded */
+};
+
+static unsigned int nf_imq_net_id __read_mostly;
+
+static const struct nf_imq_ops __rcu *nf_imq_ops __read_mostly;
+
+/* The driver's absence has been logged. */
+static unsigned long nf_imq_no_driver_logged;
+
+/* Goes up whenever a module has been unloaded. */
+static atomic_t nf_imq_module_gen;
+
+DEFINE_PER_CPU(struct nf_imq_own, nf_imq_own);
+EXPORT_PER_CPU_SYMBOL_GPL(nf_imq_own);
+
+/* Numbers the calls of nf_imq_queue() on a CPU. */
+static DEFINE_PER_CPU(u32, nf_imq_token);
+
+EXPORT_TRACEPOINT_SYMBOL_GPL(imq_drop);
+
+/* References of the extension */
+
+static void nf_imq_sock_put(struct sock *sk)
+{
+#ifdef CONFIG_INET
+	sock_gen_put(sk);
+#else
+	sock_put(sk);
+#endif
+}
+
+/**
+ * nf_imq_ext_hold - take the references of a copied extension
+ * @ext: extension that has just been copied
+ */
+void nf_imq_ext_hold(struct nf_imq_ext *ext)
+{
+	if (ext->state_sk)
+		refcount_inc(&ext->state_sk->sk_refcnt);
+	if (ext->skb_sk)
+		refcount_inc(&ext->skb_sk->sk_refcnt);
+}
+
+/**
+ * nf_imq_ext_put - drop the references of an extension
+ * @ext: extension that is about to be freed or written anew
+ */
+void nf_imq_ext_put(struct nf_imq_ext *ext)
+{
+	if (ext->state_sk)
+		nf_imq_sock_put(ext->state_sk);
+	if (ext->skb_sk)
+		nf_imq_sock_put(ext->skb_sk);
+}
+
+/* An extension with no references, that nobody else sees.
+ *
+ * The room of a deleted extension may still be there, and owns its references
+ * until the last put.
+ */
+static struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
+{
+	bool used = skb->active_extensions &&
+		    __skb_ext_exist(skb->extensions, SKB_EXT_IMQ);
+	struct nf_imq_ext *ext;
+
+	ext = skb_ext_add(skb, SKB_EXT_IMQ);
+	if (!ext)
+		return NULL;
+
+	if (used)
+		nf_imq_ext_put(ext);
+	ext->state_sk = NULL;
+	ext->skb_sk = NULL;
+	ext->flags = 0;
+
+	return ext;
+}
+
+/* Saving */
+
+/* A socket found on receive (early demux, TPROXY, bpf_sk_assign) is taken off
+ * the skb: fq would pace by it, and netem orphan it.
+ */
+static bool nf_imq_save_sk(struct sk_buff *skb, struct nf_imq_ext *ext,
+			   struct sock *state_sk)
+{
+	struct sock *sk = skb->sk;
+
+	if (state_sk && state_sk == sk) {
+		ext->flags |= NF_IMQ_F_STATE_SK_SKB;
+	} else if (state_sk) {
+		if (!refcount_inc_not_zero(&state_sk->sk_refcnt))
+			return false;
+		ext->state_sk = state_sk;
+	}
+
+	if (!sk || (skb->destructor != sock_edemux &&
+		    !skb_sk_is_prefetched(skb)))
+		return true;
+
+	if (skb_sk_is_prefetched(skb) && !sk_is_refcounted(sk)) {
+		if (!refcount_inc_not_zero(&sk->sk_refcnt))
+			return false;
+		ext->flags |= NF_IMQ_F_SK_BORROWED;
+	}
+	ext->skb_sk = sk;
+	ext->destructor = skb->destructor;
+	skb->sk = NULL;
+	skb->destructor = NULL;
+
+	return true;
+}
+
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+/* Bridge netfilter's route is part of the bridge device, and goes with it,
+ * referenced or not. Its pointer to the output port isn't counted either.
+ */
+static void nf_imq_save_bridge(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	const struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
+	struct dst_entry *dst = skb_dst(skb);
+
+	ext->fake_dst = NULL;
+	ext->physout = nf_bridge && nf_bridge->physoutdev ?
+		       nf_bridge->physoutdev->ifindex : 0;
+
+	if (dst && dst->flags & DST_FAKE_RTABLE) {
+		ext->fake_dst = dst;
+		ext->bridge = dst->dev;
+		ext->bridge_ifindex = dst->dev->ifindex;
+		skb_dst_drop(skb);
+	}
+}
+#else
+static void nf_imq_save_bridge(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+}
+#endif
+
+/* On receive, skb->tstamp tells when the packet came in (or what its sender's
+ * qdisc was told, on a veth). fq and etf would take it as a departure time.
+ */
+static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	bool rx = ext->pf == NFPROTO_NETDEV ? ext->hook == NF_NETDEV_INGRESS :
+					      ext->hook <= NF_INET_FORWARD;
+
+	if (!rx || !skb->tstamp)
+		return;
+
+	ext->tstamp = skb->tstamp;
+	ext->tstamp_type = skb->tstamp_type;
+	ext->flags |= NF_IMQ_F_RX_TSTAMP;
+	skb->tstamp = 0;
+	skb->tstamp_type = SKB_CLOCK_REALTIME;
+}
+
+/* The device sees the network header first, as its link type says. */
+static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	int nhoff = skb_network_offset(skb);
+
+	ext->pulled = 0;
+	if (nhoff > 0 && nhoff <= NF_IMQ_MAC_MAX && nhoff <= skb_headlen(skb)) {
+		__skb_pull(skb, nhoff);
+		ext->pulled = nhoff;
+	}
+	ext->nhoff = skb_network_offset(skb);
+	ext->head = skb->head;
+	ext->mac_len = skb->mac_len;
+	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
+						     NF_IMQ_MAC_UNSET;
+
+	if (skb_is_gso(skb) && ext->mac_off > 0 &&
+	    ext->mac_off <= NF_IMQ_MAC_MAX) {
+		memcpy(ext->mac, skb->data - ext->mac_off, ext->mac_off);
+		ext->flags |= NF_IMQ_F_MAC_HEADER;
+	}
+}
+
+/* Remember the hook by what it is: the ruleset may change before the packet
+ * goes on. If it has gone since it gave its verdict, its predecessor stands in.
+ * core.c puts a dummy with priority INT_MIN in the place of removed hooks.
+ */
+static void nf_imq_save_hook(struct nf_imq_ext *ext,
+			     const struct nf_hook_entries *e,
+			     unsigned int index)
+{
+	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+
+	ext->hook_index = index;
+	for (;;) {
+		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
+
+		ext->hook_fn = ops->hook;
+		ext->hook_priv = ops->priv;
+		ext->priority = ops->priority;
+		if (ext->priority != INT_MIN || !index)
+			break;
+		index--;
+	}
+}
+
+/* A packet goes on at the CPU that it came from, so that one shaped device does
+ * not serialise all forwarding. Senders move between CPUs: what a local socket
+ * sends goes on at one of them, in order.
+ */
+static int nf_imq_home_cpu(const struct sk_buff *skb)
+{
+	int cpu;
+
+	if (!skb->sk)
+		return smp_processor_id();
+
+	cpu = reciprocal_scale(hash_ptr(skb->sk, 32), nr_cpu_ids);
+
+	return cpu_online(cpu) ? cpu : smp_processor_id();
+}
+
+/* Bottom halves are off: smp_processor_id() and the token are stable. */
+static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
+			const struct nf_hook_state *state,
+			const struct nf_hook_entries *e, unsigned int index)
+{
+	ext->net = state->net;
+	ext->pf = state->pf;
+	ext->hook = state->hook;
+	ext->okfn = state->okfn;
+	ext->in = state->in ? state->in->ifindex : 0;
+	ext->out = state->out ? state->out->ifindex : 0;
+	ext->dev = skb->dev ? skb->dev->ifindex : 0;
+	ext->module_gen = atomic_read(&nf_imq_module_gen);
+	ext->token = __this_cpu_inc_return(nf_imq_token);
+	ext->queue_mapping = skb->queue_mapping;
+	nf_imq_save_hook(ext, e, index);
+	nf_imq_save_bridge(skb, ext);
+	nf_imq_save_tstamp(skb, ext);
+	nf_imq_save_headers(skb, ext);
+	memcpy(ext->cb, skb->cb, sizeof(ext->cb));
+	ext->flags |= NF_IMQ_F_QUEUED;
+
+	if (!nf_imq_save_sk(skb, ext, state->sk))
+		return false;
+	ext->cpu = nf_imq_home_cpu(skb);
+
+	return true;
+}
+
+/* Restoring */
+
+static bool nf_imq_ext_shared(const struct sk_buff *skb)
+{
+	return refcount_read(&skb->extensions->refcnt) > 1;
+}
+
+static void nf_imq_restore_sk(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	struct sock *sk = ext->skb_sk;
+
+	if (!sk)
+		return;
+
+	skb_orphan(skb);
+	/* A borrowed socket lives on for this RCU section, as it did before. */
+	if (!(ext->flags & NF_IMQ_F_SK_BORROWED)) {
+		if (nf_imq_ext_shared(skb))
+			refcount_inc(&sk->sk_refcnt);
+		else
+			ext->skb_sk = NULL;
+	}
+	skb->sk = sk;
+	skb->destructor = ext->destructor;
+}
+
+static void nf_imq_restore_bridge(struct sk_buff *skb,
+				  const struct nf_imq_ext *ext)
+{
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	if (ext->fake_dst) {
+		skb_dst_drop(skb);
+		skb_dst_set_noref(skb, ext->fake_dst);
+	}
+#endif
+}
+
+/* Segments have what follows skb->data only. */
+static bool nf_imq_restore_mac(struct sk_buff *skb,
+			       const struct nf_imq_ext *ext)
+{
+	if (ext->mac_off == NF_IMQ_MAC_UNSET) {
+		skb_unset_mac_header(skb);
+		return true;
+	}
+
+	if (ext->flags & NF_IMQ_F_MAC_HEADER && skb->head != ext->head) {
+		if (skb_cow_head(skb, ext->mac_off))
+			return false;
+		memcpy(skb->data - ext->mac_off, ext->mac, ext->mac_off);
+	}
+	skb_set_mac_header(skb, -ext->mac_off);
+
+	return true;
+}
+
+/* Undo nf_imq_save() and take the extension off. The caller sets skb->dev. */
+static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	if (unlikely(!nf_imq_restore_mac(skb, ext)))
+		return false;
+
+	if (ext->pulled)
+		__skb_push(skb, ext->pulled);
+	skb->mac_len = ext->mac_len;
+	skb->queue_mapping = ext->queue_mapping;
+	if (ext->flags & NF_IMQ_F_RX_TSTAMP) {
+		skb->tstamp = ext->tstamp;
+		skb->tstamp_type = ext->tstamp_type;
+	}
+	memcpy(skb->cb, ext->cb, sizeof(ext->cb));
+	nf_imq_restore_bridge(skb, ext);
+	nf_imq_restore_sk(skb, ext);
+	__skb_ext_del(skb, SKB_EXT_IMQ);
+
+	return true;
+}
+
+/* Going on in another context */
+
+static struct nf_hook_entries *
+nf_imq_hook_entries(const struct net *net, const struct nf_hook_state *state)
+{
+	switch (state->pf) {
+	case NFPROTO_IPV4:
+		return rcu_dereference(net->nf.hooks_ipv4[state->hook]);
+	case NFPROTO_IPV6:
+		return rcu_dereference(net->nf.hooks_ipv6[state->hook]);
+#ifdef CONFIG_NETFILTER_FAMILY_BRIDGE
+	case NFPROTO_BRIDGE:
+		return rcu_dereference(net->nf.hooks_bridge[state->hook]);
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	case NFPROTO_NETDEV:
+		if (state->hook == NF_NETDEV_INGRESS)
+			return rcu_dereference(state->in->nf_hooks_ingress);
+#ifdef CONFIG_NETFILTER_EGRESS
+		if (state->hook == NF_NETDEV_EGRESS)
+			return rcu_dereference(state->out->nf_hooks_egress);
+#endif
+		break;
+#endif
+	}
+
+	return NULL;
+}
+
+static bool nf_imq_same_hook(const struct nf_hook_entries *e, unsigned int i,
+			     const struct nf_imq_ext *ext)
+{
+	return e->hooks[i].hook == ext->hook_fn &&
+	       e->hooks[i].priv == ext->hook_priv &&
+	       READ_ONCE(nf_hook_entries_get_hook_ops(e)[i])->priority ==
+			ext->priority;
+}
+
+/* Where to go on: behind the hook that queued the packet, or, when that has
+ * gone, at the first one with a higher priority.
+ */
+static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
+				     const struct nf_imq_ext *ext)
+{
+	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+	unsigned int i, n = e->num_hook_entries;
+
+	if (ext->hook_index < n && nf_imq_same_hook(e, ext->hook_index, ext))
+		return ext->hook_index + 1;
+
+	for (i = 0; i < n; i++)
+		if (nf_imq_same_hook(e, i, ext))
+			return i + 1;
+
+	for (i = 0; i < n; i++)
+		if (READ_ONCE(all[i])->priority > ext->priority)
+			break;
+
+	return i;
+}
+
+/* What comes after the last hook. The netdev family has no okfn: the packet
+ * goes on as after an IFB, behind tc's and netfilter's hooks on ingress, and
+ * behind netfilter's on egress.
+ */
+static void nf_imq_okfn(struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	if (state->okfn) {
+		state->okfn(state->net, state->sk, skb);
+	} else if (state->hook == NF_NETDEV_INGRESS) {
+#ifdef CONFIG_NET_XGRESS
+		skb->tc_skip_classify = 1;
+#endif
+		netif_receive_skb(skb);
+	} else {
+		nf_skip_egress(skb, true);
+		dev_queue_xmit(skb);
+	}
+}
+
+static bool nf_imq_find_dev(struct net *net, int ifindex,
+			    struct net_device **dev)
+{
+	*dev = ifindex ? dev_get_by_index_rcu(net, ifindex) : NULL;
+
+	return *dev || !ifindex;
+}
+
+static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
+			       const struct nf_imq_ext *ext)
+{
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	struct net_device *dev;
+
+	if (ext->fake_dst &&
+	    (!nf_imq_find_dev(net, ext->bridge_ifindex, &dev) ||
+	     dev != ext->bridge || !netif_is_bridge_master(dev)))
+		return false;
+
+	if (ext->physout) {
+		struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
+
+		if (!nf_imq_find_dev(net, ext->physout, &dev))
+			return false;
+		if (nf_bridge)
+			nf_bridge->physoutdev = dev;
+	}
+#endif
+	return true;
+}
+
+/* Modules that were unloaded since may have had okfn. One that is going right
+ * now keeps its text until the RCU readers of this moment are done.
+ */
+static bool nf_imq_okfn_alive(const struct nf_imq_ext *ext)
+{
+	return ext->module_gen == atomic_read(&nf_imq_module_gen) ||
+	       !ext->okfn || core_kernel_text((unsigned long)ext->okfn);
+}
+
+static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
+			enum nf_imq_counter counter)
+{
+	const struct nf_imq_ops *ops = rcu_dereference(nf_imq_ops);
+
+	trace_imq_drop(skb, imq, counter);
+	if (ops)
+		ops->count(imq, counter);
+	kfree_skb_reason(skb, counter == NF_IMQ_DROP_DEV ?
+			      SKB_DROP_REASON_DEV_READY :
+			      SKB_DROP_REASON_NETFILTER_DROP);
+}
+
+/* A reference to the socket of the hook state, for as long as it is used. */
+static struct sock *nf_imq_take_state_sk(struct sk_buff *skb,
+					 struct nf_imq_ext *ext)
+{
+	struct sock *sk = ext->state_sk;
+
+	if (!sk)
+		return NULL;
+	if (nf_imq_ext_shared(skb))
+		refcount_inc(&sk->sk_refcnt);
+	else
+		ext->state_sk = NULL;
+
+	return sk;
+}
+
+/**
+ * nf_imq_resume - have a packet go on behind its hook
+ * @skb: packet for which nf_imq_ext_of() has returned an extension
+ * @imq: the device that it went through
+ *
+ * Consumes the packet: it passes the hooks that are left and goes on, or is
+ * dropped and counted.
+ *
+ * Context: softirq, under rcu_read_lock(), with no lock held: this may run the
+ * whole receive and transmit path.
+ */
+void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
+{
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+	struct net *net = dev_net(imq);
+	struct nf_hook_entries *e;
+	struct nf_hook_state state;
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned int i;
+	bool sk_of_skb;
+
+	nf_hook_state_init(&state, ext->hook, ext->pf, NULL, NULL, NULL, net,
+			   ext->okfn);
+	if (!nf_imq_find_dev(net, ext->dev, &dev) ||
+	    !nf_imq_find_dev(net, ext->in, &state.in) ||
+	    !nf_imq_find_dev(net, ext->out, &state.out) ||
+	    !nf_imq_find_bridge(net, skb, ext)) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return;
+	}
+	if (!nf_imq_okfn_alive(ext)) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_HOOK);
+		return;
+	}
+
+	e = nf_imq_hook_entries(net, &state);
+	i = e ? nf_imq_next_hook(e, ext) : 0;
+	sk_of_skb = ext->flags & NF_IMQ_F_STATE_SK_SKB;
+	sk = nf_imq_take_state_sk(skb, ext);
+	trace_imq_reinject(skb, imq, ext);
+
+	if (unlikely(!nf_imq_restore(skb, ext))) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		goto put_sk;
+	}
+	skb->dev = dev;
+	/* NULL by now if a qdisc has orphaned the packet, or in a clone */
+	state.sk = sk_of_skb ? skb->sk : sk;
+
+	if (!e || nf_hook_slow(skb, &state, e, i) == 1)
+		nf_imq_okfn(skb, &state);
+put_sk:
+	if (sk)
+		nf_imq_sock_put(sk);
+}
+EXPORT_SYMBOL_GPL(nf_imq_resume);
+
+/* Queueing */
+
+static void nf_imq_no_driver(struct net *net)
+{
+	struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
+
+	atomic_long_inc(&inet->no_driver);
+	if (!test_and_set_bit(0, &nf_imq_no_driver_logged))
+		pr_warn("driver is not loaded, packets pass unshaped\n");
+}
+
+/**
+ * nf_imq_no_device - account a packet for which there is no device
+ * @net: namespace of the packet
+ * @index: index that it asked for, or any larger number
+ *
+ * Context: under rcu_read_lock().
+ */
+void nf_imq_no_device(struct net *net, u32 index)
+{
+	const struct nf_imq_ops *ops = rcu_dereference(nf_imq_ops);
+	struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
+
+	atomic_long_inc(&inet->no_device);
+	if (ops && index <= NF_IMQ_INDEX_MAX)
+		ops->missing(net, index);
+}
+EXPORT_SYMBOL_GPL(nf_imq_no_device);
+
+static void nf_imq_bypass(struct sk_buff *skb, const struct nf_imq_ops *ops,
+			  struct net_device *imq, enum nf_imq_counter counter)
+{
+	trace_imq_bypass(skb, imq, counter);
+	ops->count(imq, counter);
+}
+
+/* A packet that is in this device already, before its qdisc: an egress hook of
+ * the imq device has sent it there again.
+ */
+static bool nf_imq_inside(const struct sk_buff *skb,
+			  const struct nf_hook_state *state)
+{
+	const struct nf_imq_ext *ext;
+
+	if (state->pf != NFPROTO_NETDEV || !state->out)
+		return false;
+
+	ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	return ext && ext->flags & NF_IMQ_F_QUEUED &&
+	       ext->net == state->net && ext->imq == state->out->ifindex;
+}
+
+/* The hooks that packets are queued at; NF_QUEUE verdicts with our flag can
+ * come from userspace (nfnetlink_queue), for any.
+ */
+static bool nf_imq_supported(const struct nf_hook_state *state)
+{
+	switch (state->pf) {
+	case NFPROTO_IPV4:
+	case NFPROTO_IPV6:
+	case NFPROTO_BRIDGE:
+		return state->okfn;
+	case NFPROTO_NETDEV:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The device to queue to; NULL, and accounted, if the packet goes on as it is */
+static struct net_device *nf_imq_device(struct sk_buff *skb,
+					const struct nf_hook_state *state,
+					const struct nf_imq_ops *ops, u16 index)
+{
+	struct net_device *imq;
+
+	if (unlikely(!ops)) {
+		trace_imq_bypass(skb, NULL, NF_IMQ_COUNTERS);
+		nf_imq_no_driver(state->net);
+		return NULL;
+	}
+
+	imq = ops->find(state->net, index);
+	if (unlikely(!imq || !nf_imq_supported(state))) {
+		trace_imq_bypass(skb, NULL, NF_IMQ_COUNTERS);
+		nf_imq_no_device(state->net, index);
+		return NULL;
+	}
+
+	if (unlikely(!(READ_ONCE(imq->flags) & IFF_UP))) {
+		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_DOWN);
+		return NULL;
+	}
+
+	if (unlikely(skb_shared(skb) || nf_imq_inside(skb, state))) {
+		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_SHARED);
+		return NULL;
+	}
+
+	return imq;
+}
+
+/* What nf_hook_slow() tells the sender, who may slow down. Positive codes other
+ * than 1 are for transmit paths only: 1 is "go on", and the receive path takes
+ * anything positive for it.
+ */
+static int nf_imq_xmit_errno(const struct nf_hook_state *state, int rc)
+{
+	if (state->pf != NFPROTO_IPV4 && state->pf != NFPROTO_IPV6)
+		return 0;
+	if (state->hook != NF_INET_LOCAL_OUT &&
+	    state->hook != NF_INET_POST_ROUTING)
+		return 0;
+
+	return rc == NET_XMIT_DROP ? -ENOBUFS : rc;
+}
+
+/* Back in the call that sent the packet. If the qdisc has orphaned it, then the
+ * socket that the hook's caller would go on with may be gone: go on from here.
+ */
+static int nf_imq_continue(struct sk_buff *skb,
+			   const struct nf_hook_state *state,
+			   const struct nf_hook_entries *e, unsigned int index)
+{
+	struct nf_hook_state here = *state;
+
+	if (likely(skb->sk == state->sk))
+		return 1;
+
+	here.sk = NULL;
+	if (nf_hook_slow(skb, &here, e, index + 1) == 1)
+		nf_imq_okfn(skb, &here);
+
+	return 0;
+}
+
+/* Returns as nf_imq_queue(). Bottom halves are off. */
+static int nf_imq_xmit(struct sk_buff *skb, struct net_device *imq,
+		       const struct nf_hook_state *state,
+		       const struct nf_hook_entries *e, unsigned int index,
+		       const struct nf_imq_ops *ops)
+{
+	struct net_device *dev = skb->dev;
+	struct nf_imq_own outer, *own;
+	struct nf_imq_ext *ext;
+	bool back, sk_of_skb;
+	int rc;
+
+	ext = nf_imq_ext_new(skb);
+	if (unlikely(!ext)) {
+		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_NOMEM);
+		return 1;
+	}
+	ext->imq = imq->ifindex;
+	if (unlikely(!nf_imq_save(skb, ext, state, e, index))) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_SOCK);
+		return 0;
+	}
+	if (unlikely(skb_dst(skb) && !skb_dst_force(skb))) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return 0;
+	}
+
+	trace_imq_enqueue(skb, imq, ext);
+	dev_sw_netstats_rx_add(imq, skb->len);
+	skb->dev = imq;
+
+	own = this_cpu_ptr(&nf_imq_own);
+	outer = *own;
+	own->skb = skb;
+	own->token = ext->token;
+	rc = dev_queue_xmit(skb);
+	back = !own->skb;
+	*own = outer;
+
+	if (!back)
+		return nf_imq_xmit_errno(state, rc);
+
+	ext = skb_ext_find(skb, SKB_EXT_IMQ);
+	sk_of_skb = ext->flags & NF_IMQ_F_STATE_SK_SKB;
+	trace_imq_reinject(skb, imq, ext);
+	if (unlikely(!nf_imq_restore(skb, ext))) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return 0;
+	}
+	skb->dev = dev;
+
+	return sk_of_skb ? nf_imq_continue(skb, state, e, index) : 1;
+}
+
+/**
+ * nf_imq_queue - send a packet through an imq device
+ * @skb: packet
+ * @state: state of the hook that asks for it
+ * @e: the hooks being traversed
+ * @index: of that hook in @e
+ * @verdict: as made by nf_imq_verdict()
+ *
+ * Context: any hook; under rcu_read_lock().
+ * Return: 1 if the packet goes on with the next hook now: it has been through
+ * the device, or there is none that is up. Else the packet is no more the
+ * caller's; 0, or on IPv4's and IPv6's transmit path what the qdisc said
+ * (-ENOBUFS, NET_XMIT_CN, or another negative errno).
+ */
+int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
+		 const struct nf_hook_entries *e, unsigned int index,
+		 unsigned int verdict)
+{
+	const struct nf_imq_ops *ops = rcu_dereference(nf_imq_ops);
+	struct net_device *imq;
+	int ret;
+
+	imq = nf_imq_device(skb, state, ops, verdict >> NF_VERDICT_QBITS);
+	if (!imq)
+		return 1;
+
+	local_bh_disable();
+	ret = nf_imq_xmit(skb, imq, state, e, index, ops);
+	local_bh_enable();
+
+	return ret;
+}
+
+/**
+ * nf_imq_mark - remember that a packet wants to an imq device
+ * @skb: packet
+ * @index: index of the device; the last call wins
+ *
+ * For targets that run before the hook that queues.
+ *
+ * Return: false if there is no memory.
+ */
+bool nf_imq_mark(struct sk_buff *skb, u16 index)
+{
+	struct nf_imq_ext *ext = nf_imq_ext_new(skb);
+
+	if (!ext)
+		return false;
+
+	ext->index = index;
+	ext->flags = NF_IMQ_F_MARKED;
+
+	return true;
+}
+EXPORT_SYMBOL_GPL(nf_imq_mark);
+
+/* Registration */
+
+/**
+ * nf_imq_register - make the driver known to netfilter
+ * @ops: its functions
+ */
+void nf_imq_register(const struct nf_imq_ops *ops)
+{
+	clear_bit(0, &nf_imq_no_driver_logged);
+	WARN_ON(rcu_access_pointer(nf_imq_ops));
+	rcu_assign_pointer(nf_imq_ops, ops);
+}
+EXPORT_SYMBOL_GPL(nf_imq_register);
+
+/**
+ * nf_imq_unregister - the driver is going
+ *
+ * No function of the driver is called by netfilter after this. Its devices are
+ * still there, and nf_imq_resume() can still be called for their packets.
+ */
+void nf_imq_unregister(void)
+{
+	RCU_INIT_POINTER(nf_imq_ops, NULL);
+	synchronize_net();
+}
+EXPORT_SYMBOL_GPL(nf_imq_unregister);
+
+/* Called after the module's exit function, before its text is freed. */
+static int nf_imq_module_event(struct notifier_block *nb, unsigned long event,
+			       void *mod)
+{
+	if (event == MODULE_STATE_GOING)
+		atomic_inc(&nf_imq_module_gen);
+
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block nf_imq_module_nb = {
+	.notifier_call = nf_imq_module_event,
+};
+
+#ifdef CONFIG_PROC_FS
+static int nf_imq_proc_show(struct seq_file *seq, void *v)
+{
+	struct nf_imq_net *inet = net_generic(seq_file_single_net(seq),
+					      nf_imq_net_id);
+
+	seq_printf(seq, "no_device %ld\n", atomic_long_read(&inet->no_device));
+	seq_printf(seq, "no_driver %ld\n", atomic_long_read(&inet->no_driver));
+
+	return 0;
+}
+#endif
+
+static int __net_init nf_imq_net_init(struct net *net)
+{
+#ifdef CONFIG_PROC_FS
+	if (!proc_create_net_single("nf_imq", 0440, net->nf.proc_netfilter,
+				    nf_imq_proc_show, NULL))
+		return -ENOMEM;
+#endif
+	return 0;
+}
+
+static void __net_exit nf_imq_net_exit(struct net *net)
+{
+#ifdef CONFIG_PROC_FS
+	remove_proc_entry("nf_imq", net->nf.proc_netfilter);
+#endif
+}
+
+static struct pernet_operations nf_imq_net_ops = {
+	.init	= nf_imq_net_init,
+	.exit	= nf_imq_net_exit,
+	.id	= &nf_imq_net_id,
+	.size	= sizeof(struct nf_imq_net),
+};
+
+static int __init nf_imq_init(void)
+{
+	int err;
+
+	err = register_pernet_subsys(&nf_imq_net_ops);
+	if (err)
+		return err;
+
+	err = register_module_notifier(&nf_imq_module_nb);
+	if (err)
+		unregister_pernet_subsys(&nf_imq_net_ops);
+
+	return err;
+}
+subsys_initcall(nf_imq_init);

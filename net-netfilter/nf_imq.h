@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _NF_IMQ_H
+#define _NF_IMQ_H
+
+#include <linux/atomic.h>
+#include <linux/if_vlan.h>
+#include <linux/netfilter.h>
+#include <linux/percpu-defs.h>
+#include <linux/skbuff.h>
+
+struct net_device;
+
+/* Set in an NF_QUEUE verdict: the upper 16 bits are the index of an imq device
+ * instead of the number of a queue to userspace.
+ */
+#define NF_VERDICT_FLAG_IMQ	0x00004000
+
+#define NF_IMQ_INDEX_MAX	U16_MAX
+
+/* A mac header up to this length is put back in front of the segments of a GSO
+ * packet that a qdisc has split: Ethernet, with two VLAN tags in line.
+ */
+#define NF_IMQ_MAC_MAX		(VLAN_ETH_HLEN + VLAN_HLEN)
+
+/**
+ * nf_imq_verdict - verdict that sends a packet through an imq device
+ * @index: index of the device in the packet's network namespace
+ */
+static inline unsigned int nf_imq_verdict(u16 index)
+{
+	return NF_QUEUE | NF_VERDICT_FLAG_IMQ |
+	       (unsigned int)index << NF_VERDICT_QBITS;
+}
+
+/* nf_imq_ext::flags */
+enum {
+	NF_IMQ_F_MARKED		= BIT(0), /* wants to @index, by nf_imq_mark() */
+	NF_IMQ_F_QUEUED		= BIT(1), /* all fields are valid */
+	NF_IMQ_F_RX_TSTAMP	= BIT(2), /* @tstamp was taken from the skb */
+	NF_IMQ_F_STATE_SK_SKB	= BIT(3), /* the hook's socket was skb->sk */
+	NF_IMQ_F_SK_BORROWED	= BIT(4), /* @skb_sk: skb->sk was not counted */
+	NF_IMQ_F_MAC_HEADER	= BIT(5), /* @mac is valid */
+};
+
+/**
+ * struct nf_imq_ext - what a packet needs to go on after the imq device
+ * @cb: skb->cb, which belongs to the qdisc in between
+ * @net: for comparison, never dereferenced
+ * @hook_fn: the hook that queued the packet
+ * @hook_priv: its private pointer; for comparison, never dereferenced
+ * @okfn: what follows the last hook; NULL in the netdev family
+ * @state_sk: socket of the hook state, a reference is held; or NULL
+ * @skb_sk: socket that skb->sk had on receive, a reference is held; or NULL
+ * @destructor: skb->destructor that goes with @skb_sk
+ * @head: skb->head; for comparison, never dereferenced
+ * @fake_dst: route that bridge netfilter lends to bridged packets; or NULL
+ * @bridge: its device; for comparison, never dereferenced
+ * @tstamp: skb->tstamp, with NF_IMQ_F_RX_TSTAMP
+ * @priority: priority of the hook that queued the packet
+ * @imq: ifindex of the imq device
+ * @dev: ifindex of skb->dev, or 0
+ * @in: ifindex of the hook state's input device, or 0
+ * @out: ifindex of the hook state's output device, or 0
+ * @physout: ifindex of the bridge port that the packet leaves by, or 0
+ * @bridge_ifindex: ifindex of @bridge
+ * @cpu: where the packet goes on
+ * @token: tells this call of nf_imq_queue() from others of @cpu
+ * @module_gen: nf_imq_module_gen when the packet was queued
+ * @index: index of the imq device
+ * @hook_index: where @hook_fn was found in its array, a hint
+ * @queue_mapping: skb->queue_mapping
+ * @mac_len: skb->mac_len
+ * @mac_off: skb->data minus mac header, or NF_IMQ_MAC_UNSET
+ * @pulled: bytes pulled to have the device see the network header first
+ * @nhoff: network offset with which the packet enters, and must leave
+ * @pf: protocol family of the hook
+ * @hook: number of the hook
+ * @tstamp_type: skb->tstamp_type, with NF_IMQ_F_RX_TSTAMP
+ * @flags: NF_IMQ_F_*
+ * @mac: copy of a GSO packet's mac header, with NF_IMQ_F_MAC_HEADER
+ *
+ * Attached as SKB_EXT_IMQ. Written by the one owner of the skb before it enters
+ * the device; clones and GSO segments made there share it and only read.
+ */
+struct nf_imq_ext {
+	char			cb[sizeof_field(struct sk_buff, cb)] __aligned(8);
+	const void		*net;
+	nf_hookfn		*hook_fn;
+	const void		*hook_priv;
+	int			(*okfn)(struct net *net, struct sock *sk,
+					struct sk_buff *skb);
+	struct sock		*state_sk;
+	struct sock		*skb_sk;
+	void			(*destructor)(struct sk_buff *skb);
+	const void		*head;
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	struct dst_entry	*fake_dst;
+	const void		*bridge;
+	int			bridge_ifindex;
+	int			physout;
+#endif
+	ktime_t			tstamp;
+	int			priority;
+	int			imq;
+	int			dev;
+	int			in;
+	int			out;
+	int			cpu;
+	u32			token;
+	u32			module_gen;
+	u16			index;
+	u16			hook_index;
+	u16			queue_mapping;
+	u16			mac_len;
+	s16			mac_off;
+	s16			nhoff;
+	u8			pulled;
+	u8			pf;
+	u8			hook;
+	u8			tstamp_type;
+	u8			flags;
+	u8			mac[NF_IMQ_MAC_MAX];
+};
+
+#define NF_IMQ_MAC_UNSET	S16_MIN
+
+/**
+ * enum nf_imq_counter - what can happen to a packet other than to be shaped
+ * @NF_IMQ_BYPASS_DOWN: went on unshaped, the device was down
+ * @NF_IMQ_BYPASS_NOMEM: went on unshaped, no memory for the extension
+ * @NF_IMQ_BYPASS_SHARED: went on unshaped, somebody else held the same skb, or
+ *	it was in this device already
+ * @NF_IMQ_DROP_DEV: dropped, a device or route that it needs was gone, or the
+ *	imq device was taken down with the packet in its ring
+ * @NF_IMQ_DROP_HOOK: dropped, the code behind the hook was unloaded
+ * @NF_IMQ_DROP_SOCK: dropped, its socket was gone
+ * @NF_IMQ_FOREIGN: dropped, came to the device by another way than a hook, or
+ *	lost its network header there
+ * @NF_IMQ_RING_FULL: times a tx queue was stopped until packets had gone on
+ * @NF_IMQ_COUNTERS: number of counters
+ */
+enum nf_imq_counter {
+	NF_IMQ_BYPASS_DOWN,
+	NF_IMQ_BYPASS_NOMEM,
+	NF_IMQ_BYPASS_SHARED,
+	NF_IMQ_DROP_DEV,
+	NF_IMQ_DROP_HOOK,
+	NF_IMQ_DROP_SOCK,
+	NF_IMQ_FOREIGN,
+	NF_IMQ_RING_FULL,
+	NF_IMQ_COUNTERS,
+};
+
+/**
+ * struct nf_imq_ops - the driver, as seen from netfilter
+ * @find: device with this index, or NULL; called under rcu_read_lock()
+ * @missing: a packet asked for an index that has no device; same context
+ * @count: add one to a counter of a device that @find returned; same context
+ */
+struct nf_imq_ops {
+	struct net_device *(*find)(const struct net *net, u16 index);
+	void (*missing)(struct net *net, u16 index);
+	void (*count)(struct net_device *dev, enum nf_imq_counter counter);
+};
+
+/* The packet that this CPU's innermost nf_imq_queue() call is sending. */
+struct nf_imq_own {
+	struct sk_buff	*skb;
+	u32		token;
+};
+
+DECLARE_PER_CPU(struct nf_imq_own, nf_imq_own);
+
+/* nf_imq.c, for the driver */
+void nf_imq_register(const struct nf_imq_ops *ops);
+void nf_imq_unregister(void);
+void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
+
+/* nf_imq.c, for targets and expressions */
+bool nf_imq_mark(struct sk_buff *skb, u16 index);
+void nf_imq_no_device(struct net *net, u32 index);
+
+/* nf_imq.c, for nf_queue(): any hook, under rcu_read_lock() */
+int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
+		 const struct nf_hook_entries *e, unsigned int index,
+		 unsigned int verdict);
+
+/* nf_imq.c, for skb_ext_maybe_cow() and __skb_ext_put() */
+void nf_imq_ext_hold(struct nf_imq_ext *ext);
+void nf_imq_ext_put(struct nf_imq_ext *ext);
+
+#if IS_ENABLED(CONFIG_NETFILTER_IMQ)
+/**
+ * nf_imq_ext_of - state of a packet that belongs in an imq device
+ * @skb: packet in ndo_start_xmit() of @imq
+ * @imq: the device
+ *
+ * Return: NULL for a packet that no hook has sent to this device, or whose
+ * network header is elsewhere by now: okfn relies on it.
+ */
+static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
+					       const struct net_device *imq)
+{
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	if (!ext || !(ext->flags & NF_IMQ_F_QUEUED) ||
+	    ext->imq != imq->ifindex || ext->net != dev_net(imq) ||
+	    ext->nhoff != skb_network_offset(skb))
+		return NULL;
+
+	return ext;
+}
+
+/**
+ * nf_imq_claim - hand a packet back to the hook that is sending it
+ * @skb: packet in ndo_start_xmit()
+ * @ext: its state
+ *
+ * A packet that the qdisc lets through in the very call that brought it can go
+ * on there, as if it had never left: no lock is held by then that was not held
+ * when the hook ran.
+ *
+ * Context: bottom halves off.
+ * Return: true if the packet is the caller's no more.
+ */
+static inline bool nf_imq_claim(const struct sk_buff *skb,
+				const struct nf_imq_ext *ext)
+{
+	struct nf_imq_own *own = this_cpu_ptr(&nf_imq_own);
+
+	if (own->skb != skb || own->token != ext->token)
+		return false;
+
+	own->skb = NULL;
+	return true;
+}
+
+#endif /* CONFIG_NETFILTER_IMQ */
+
+#endif /* _NF_IMQ_H */
