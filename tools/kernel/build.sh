@@ -1,0 +1,153 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Usage: tools/kernel/build.sh [options] NAME
+#
+# Builds the kernel configuration NAME of tools/kernel/config/TABLE from the
+# patched source and prints the directory with the result: linux (User Mode
+# Linux) or bzImage, config, release, lib/modules. What was built before from
+# the same source, patches, configuration and compiler is not built again.
+#
+#   -c          only configure; prints the build directory
+#   -f FILE     one more configuration fragment (may be repeated)
+#   --fresh     throw the build directory away first
+#
+# Environment: KERNEL_SRC, IMQ_KERNEL (tools/sources.sh), IMQ_CACHE, IMQ_JOBS.
+set -euo pipefail
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=tree.sh
+. "$(dirname "$0")/tree.sh"
+
+only_config='' fresh='' extra=()
+while [ $# -gt 1 ]; do
+	case $1 in
+	-c) only_config=1 ;;
+	-f) extra+=("$(realpath "$2")"); shift ;;
+	--fresh) fresh=1 ;;
+	*) usage ;;
+	esac
+	shift
+done
+[ $# -eq 1 ] || usage
+name=$1
+config_dir=$IMQ_TOP/tools/kernel/config
+read -r _ arch tristate patched steps fragments < <(grep "^${name}[[:space:]]" "$config_dir/TABLE") ||
+	die "no configuration '$name' in tools/kernel/config/TABLE"
+[ "$patched" = no ] || patched=$(series_patches | grep -q . && echo yes || echo no)
+
+# The configuration as one fragment.
+files=()
+for f in $fragments; do
+	[ "$f" = imq ] && [ "$patched" = no ] && continue
+	files+=("$config_dir/$f.config")
+done
+files+=("${extra[@]}")
+wanted() {
+	cat "${files[@]}" | sed "s/=m\$/=$tristate/"
+	echo "CONFIG_LOCALVERSION=\"-$name\""
+	echo "# CONFIG_LOCALVERSION_AUTO is not set"
+}
+
+src=$("$IMQ_TOP/tools/sources.sh" linux)
+key=$(hash_text "$(tree_id "$src" "$patched")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
+out=$IMQ_CACHE/kernels/$name-${key:0:12}
+if [ -z "$only_config$fresh" ] && [ -f "$out/release" ]; then
+	touch "$out"
+	echo "$out"
+	exit
+fi
+
+lock "kernel-$IMQ_KERNEL-$patched"
+tree=$(tree_update "$src" "$patched")
+build=$tree/build-$name
+[ -z "$fresh" ] || rm -rf "$build"
+mkdir -p "$build"
+
+export CCACHE_DIR=${CCACHE_DIR:-$IMQ_CACHE/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-8G}
+export CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content
+export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
+export KBUILD_BUILD_USER=imq KBUILD_BUILD_HOST=imq
+cc=gcc
+! command -v ccache >/dev/null || cc='ccache gcc'
+kmake() {
+	make -C "$tree" "O=build-$name" "ARCH=$arch" "CC=$cc" "$@"
+}
+
+# configure: allnoconfig plus what is wanted; every line of that must hold.
+configure() {
+	local line option missing=''
+
+	wanted >"$build/wanted.config"
+	if ! KCONFIG_ALLCONFIG=wanted.config kmake -s allnoconfig >"$build/config.log" 2>&1; then
+		cat "$build/config.log" >&2
+		die "$name: configuration failed"
+	fi
+	while read -r line; do
+		option=$(sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p; s/^# \(CONFIG_[A-Za-z0-9_]*\) is not set$/\1/p' <<<"$line")
+		[ -n "$option" ] || continue
+		case $line in
+		*" is not set"|*=n) ! grep -q "^$option=" "$build/.config" || missing="$missing$line"$'\n' ;;
+		*) grep -qxF -- "$line" "$build/.config" || missing="$missing$line"$'\n' ;;
+		esac
+	done <"$build/wanted.config"
+	if [ -n "$missing" ]; then
+		log "$name: Kconfig did not take over:"
+		printf '%s' "$missing" >&2
+		die "$name: configuration not as wanted"
+	fi
+}
+
+# expected_steps: of a whole build; nothing is known about a partial one.
+expected_steps() {
+	if [ -f "$build/steps" ]; then
+		echo 0
+	elif [ -f "$IMQ_CACHE/kernel/steps-$name" ]; then
+		cat "$IMQ_CACHE/kernel/steps-$name"
+	else
+		echo "$steps"
+	fi
+}
+
+configure
+if [ -n "$only_config" ]; then
+	echo "$build"
+	exit
+fi
+
+case $arch in
+um) targets=(linux) image=linux ;;
+x86_64) targets=(bzImage) image=arch/x86/boot/bzImage ;;
+esac
+! grep -q '=m$' "$build/.config" || targets+=(modules)
+log "building kernel $name ($(kmake -s kernelrelease))"
+# The lock is not for what a build may leave running.
+if ! kmake -j"$IMQ_JOBS" "${targets[@]}" {IMQ_LOCK_FD}>&- 2>&1 |
+		progress "kernel $name" "$(expected_steps)" "$build/build.log"; then
+	grep -n -B 2 -A 12 -m 3 -E '(error|Error)' "$build/build.log" >&2 || tail -n 30 "$build/build.log" >&2
+	die "$name: build failed, log: $build/build.log"
+fi
+if [ ! -f "$build/steps" ]; then
+	grep -c '^  [A-Z]' "$build/build.log" >"$build/steps" || true
+	cp "$build/steps" "$IMQ_CACHE/kernel/steps-$name"
+fi
+
+# The result: apart from the build directory, which the next build changes.
+tmp=$out.tmp.$$
+rm -rf "$tmp"
+mkdir -p "$tmp/lib/modules"
+cp "$build/$image" "$tmp/"
+cp "$build/.config" "$tmp/config"
+cp "$build/build.log" "$tmp/"
+if grep -q '=m$' "$build/.config"; then
+	kmake -s INSTALL_MOD_PATH="$tmp" INSTALL_MOD_STRIP=1 modules_install >>"$tmp/build.log" 2>&1 ||
+		die "$name: modules_install failed, log: $tmp/build.log"
+	rm -f "$tmp"/lib/modules/*/build "$tmp"/lib/modules/*/source
+fi
+kmake -s kernelrelease >"$tmp/release"
+rm -rf "$out"
+mv -T "$tmp" "$out"
+# Keep the five latest results of each configuration.
+find "$IMQ_CACHE/kernels" -maxdepth 1 -name "$name-*" -printf '%T@ %p\n' | sort -rn |
+	tail -n +6 | cut -d' ' -f2- | xargs -r rm -rf
+echo "$out"

@@ -1,0 +1,158 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The patched kernel source (bash, sourced after lib.sh).
+#
+# One tree per source in the cache, kept up to date: only files whose content
+# the patches change are replaced, so that the next build makes only what
+# depends on them. It shares unchanged files with the pristine source (hard
+# links), so nothing may edit a file in it in place; for that, make quilt.
+
+IMQ_KERNEL=${IMQ_KERNEL:-6.12}
+
+# series_file: the quilt series of this kernel version.
+series_file() {
+	if [ "$IMQ_KERNEL" != 6.12 ] && [ -f "$IMQ_TOP/series-$IMQ_KERNEL" ]; then
+		echo "$IMQ_TOP/series-$IMQ_KERNEL"
+	else
+		echo "$IMQ_TOP/series"
+	fi
+}
+
+# series_patches: names of the patches in order, as in the series.
+series_patches() {
+	[ -f "$(series_file)" ] || return 0
+	sed 's/[[:space:]]*#.*//; s/[[:space:]].*//; /^$/d' "$(series_file)"
+}
+
+# patch_targets PATCH...: files that the patches touch, each once.
+patch_targets() {
+	awk '/^--- / { old = $2; next }
+	     /^\+\+\+ / && old != "" {
+		f = ($2 == "/dev/null") ? old : $2
+		sub(/^[^\/]*\//, "", f); print f
+	     }
+	     { old = "" }' "$@" | sort -u
+}
+
+# source_id SRC: what identifies the pristine source. Sources of the cache have
+# it in their name; another directory is told by names, sizes and times.
+source_id() {
+	case $1 in
+	"$IMQ_CACHE"/sources/*) echo "${1##*/}" ;;
+	*) (cd "$1" && find . -name .git -prune -o -type f -printf '%P %s %T@\n' |
+		sort | sha256sum | cut -c1-12) ;;
+	esac
+}
+
+# um_room_for_amx SRC DIR: User Mode Linux before 6.13 keeps 2696 bytes of FPU
+# state per task and dies at the first system call where the host's processor
+# has more (Intel AMX: 11008 bytes). DIR gets the file with enough room. The
+# room is taken from the kernel stack too: see KERNEL_STACK_ORDER in um.config.
+um_room_for_amx() {
+	local f=arch/x86/um/user-offsets.c
+
+	grep -q 'HOST_FP_SIZE, 2696' "$1/$f" 2>/dev/null || return 0
+	mkdir -p "$2/${f%/*}"
+	sed 's/HOST_FP_SIZE, 2696/HOST_FP_SIZE, 12288/' "$1/$f" >"$2/$f"
+}
+
+# tree_id SRC PATCHED: hash of the source and, if PATCHED is yes, the series.
+tree_id() {
+	local p patches=(/dev/null)
+
+	if [ "$2" = yes ]; then
+		while read -r p; do
+			patches+=("$IMQ_TOP/patches/$p")
+		done < <(series_patches)
+	fi
+	hash_text "$(source_id "$1")" "$(declare -f um_room_for_amx)" \
+		"$(cat "${patches[@]}" | sha256sum)"
+}
+
+# apply_series SRC DIR [COUNT]: makes DIR with the files that the series
+# touches, patched by quilt with no fuzz (COUNT: only that many patches).
+apply_series() {
+	local src=$1 dir=$2 count=${3:-} f p patches=()
+
+	while read -r p; do
+		[ -f "$IMQ_TOP/patches/$p" ] || die "$(series_file) names $p, which is not in patches/"
+		patches+=("$IMQ_TOP/patches/$p")
+	done < <(series_patches)
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	[ "${#patches[@]}" -gt 0 ] || return 0
+	while read -r f; do
+		[ -f "$src/$f" ] || continue
+		mkdir -p "$dir/${f%/*}"
+		cp -p "$src/$f" "$dir/$f"
+	done < <(patch_targets "${patches[@]}")
+	(cd "$dir" && QUILT_PATCHES=$IMQ_TOP/patches QUILT_SERIES=$(series_file) \
+		QUILT_PC=.pc quilt --quiltrc /dev/null push "${count:--a}" --fuzz=0) \
+		>"$dir.log" 2>&1 || {
+		cat "$dir.log" >&2
+		log "the series does not apply to $src"
+		return 1
+	}
+}
+
+# replace NEW OLD: OLD gets NEW's content and mode, if different, as a new file.
+replace() {
+	[ -f "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c %a "$1")" = "$(stat -c %a "$2")" ] && return
+	mkdir -p "${2%/*}"
+	cp "$1" "$2.imq-new"
+	chmod "$(stat -c %a "$1")" "$2.imq-new"
+	mv -f "$2.imq-new" "$2"
+}
+
+# tree_update SRC PATCHED: prints the directory of the up-to-date tree.
+# The caller holds a lock.
+tree_update() {
+	local src=$1 patched=$2 tree stage f id
+	local old=() new=()
+
+	tree=$IMQ_CACHE/kernel/$(source_id "$src")-$([ "$patched" = yes ] && echo imq || echo plain)
+	stage=$tree.stage
+	id=$(tree_id "$src" "$patched")
+	if [ "$(cat "$tree/.imq-id" 2>/dev/null)" = "$id" ]; then
+		echo "$tree"
+		return
+	fi
+	if [ ! -d "$tree" ]; then
+		log "copying the kernel source"
+		rm -rf "$tree.tmp"
+		mkdir -p "${tree%/*}"
+		cp -al "$src" "$tree.tmp" 2>/dev/null || {
+			rm -rf "$tree.tmp"
+			cp -a "$src" "$tree.tmp"
+		}
+		rm -rf "$tree.tmp/.git"
+		mv -T "$tree.tmp" "$tree"
+	fi
+	rm -f "$tree/.imq-id"
+	if [ "$patched" = yes ]; then
+		apply_series "$src" "$stage" || return 1
+	else
+		rm -rf "$stage"
+		mkdir -p "$stage"
+	fi
+	um_room_for_amx "$src" "$stage"
+	mapfile -t new < <(cd "$stage" && find . -name .pc -prune -o -type f -printf '%P\n')
+	[ ! -f "$tree/.imq-touched" ] || mapfile -t old <"$tree/.imq-touched"
+	for f in "${new[@]}"; do
+		replace "$stage/$f" "$tree/$f"
+	done
+	# What only an earlier state of the series touched.
+	for f in "${old[@]}"; do
+		[ ! -f "$stage/$f" ] || continue
+		if [ -f "$src/$f" ]; then
+			replace "$src/$f" "$tree/$f"
+		else
+			rm -f "$tree/$f"
+		fi
+	done
+	printf '%s\n' "${new[@]}" | sed '/^$/d' >"$tree/.imq-touched"
+	rm -rf "$stage" "$stage.log"
+	echo "$id" >"$tree/.imq-id"
+	echo "$tree"
+}
