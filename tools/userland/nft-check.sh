@@ -268,7 +268,7 @@ test_refused() {
 
 # json_run STATEMENT: JSON, as in the "expr" of a rule.
 json_run() {
-	"$NFT" -j -c --debug=netlink -f - 2>&1 <<-EOF
+	cat >"$TMP/json" <<-EOF
 	{"nftables": [
 	 {"add": {"table": {"family": "ip", "name": "imq"}}},
 	 {"add": {"map": {"family": "ip", "table": "imq", "name": "marks",
@@ -278,6 +278,7 @@ json_run() {
 			   "expr": [$1]}}}
 	]}
 	EOF
+	"$NFT" -j -c --debug=netlink -f "$TMP/json" 2>&1
 }
 
 json_accepted() {
@@ -361,6 +362,7 @@ test_py() {
 	local t kind rule family table chain out want n=0 bad='' status=1
 
 	for t in "$TESTS"/py/*/imq.t; do
+		py_rules "$t" >"$TMP/py"
 		while read -r kind rule; do
 			if [ "$kind" = table ]; then
 				read -r family table chain <<<"$rule"
@@ -381,7 +383,7 @@ test_py() {
 			want=$(py_section "$t.payload" "$rule" | py_payload)
 			[ -n "$want" ] && [ "$(py_payload <<<"$out")" = "$want" ] ||
 				bad+="$rule: payload is"$'\n'"$out"$'\n'
-		done < <(py_rules "$t")
+		done <"$TMP/py"
 	done
 	[ "$n" -ge 50 ] || bad+="only $n rules found"
 	[ -n "$bad" ] || status=0
@@ -396,10 +398,10 @@ test_py_json() {
 		skip "JSON of tests/py/*/imq.t" "no python3"
 		return
 	fi
-	out=$(/usr/bin/python3 - "$NFT" "$TESTS"/py/*/imq.t 2>&1 <<-'EOF'
+	out=$(/usr/bin/python3 - "$NFT" "$TMP/json" "$TESTS"/py/*/imq.t 2>&1 <<-'EOF'
 	import json, re, subprocess, sys
 
-	nft, files = sys.argv[1], sys.argv[2:]
+	nft, temp, files = sys.argv[1], sys.argv[2], sys.argv[3:]
 	count = bad = 0
 
 	def sections(path):
@@ -422,8 +424,9 @@ test_py_json() {
 	            {"add": {"chain": {**name, "name": chain, "type": "filter",
 	                               "hook": chain, "prio": 0, "policy": "accept"}}},
 	            {"add": {"rule": {**name, "chain": chain, "expr": json.loads(body)}}}]}
-	        got = subprocess.run([nft, "-j", "-c", "--debug=netlink", "-f", "-"],
-	                             input=json.dumps(doc), text=True,
+	        with open(temp, "w") as f:
+	            json.dump(doc, f)
+	        got = subprocess.run([nft, "-j", "-c", "--debug=netlink", "-f", temp], text=True,
 	                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 	        count += 1
 	        if keep(got) != keep(payload[rule]):
