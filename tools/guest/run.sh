@@ -154,6 +154,7 @@ echo "$kernel/lib/modules" >"$job/modules"
 mb=$(numfmt --from=iec "$mem")
 mb=$((mb / 1024 / 1024))
 params=(loglevel=8 oops=panic panic=-1 rcupdate.rcu_cpu_stall_timeout=30
+	dummy.numdummies=0 ifb.numifbs=0 bonding.max_bonds=0
 	"init=$init" "imq_setup=$IMQ_TOP/tools/guest/setup.sh" "imq_dir=$job"
 	"${append[@]}")
 

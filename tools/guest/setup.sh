@@ -65,6 +65,8 @@ stty -F "$imq_console" -opost -echo 2>/dev/null || true
 exec >"$imq_console" 2>&1
 
 hostname imq
+# New namespaces come without the fallback devices of built-in tunnels.
+echo 1 >/proc/sys/net/core/fb_tunnels_only_for_init_net
 ip link set lo up
 unset imq_setup imq_console TERM
 # shellcheck disable=SC1091 # written by run.sh

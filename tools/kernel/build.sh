@@ -71,7 +71,7 @@ export KBUILD_BUILD_USER=imq KBUILD_BUILD_HOST=imq
 cc=gcc
 ! command -v ccache >/dev/null || cc='ccache gcc'
 kmake() {
-	make -C "$tree" "O=build-$name" "ARCH=$arch" "CC=$cc" "$@"
+	make --no-print-directory -C "$tree" "O=build-$name" "ARCH=$arch" "CC=$cc" "$@"
 }
 
 # configure: allnoconfig plus what is wanted; every line of that must hold.
