@@ -7,8 +7,8 @@
  * shape the traffic of many interfaces, and incoming traffic by all that
  * netfilter knows: marks, conntrack, addresses behind NAT.
  *
- * ifb(4) is fed by tc on ingress instead, before netfilter: it knows none of
- * that, and needs no firewall.
+ * An ifb is fed by tc instead, on ingress before netfilter: it can have a mark
+ * that was saved with the connection, but no rule has seen the packet.
  *
  * Not for packets from anywhere else: those of packet sockets, mirred or BPF
  * redirects have no hook to go on behind, and are dropped.

@@ -440,7 +440,7 @@ static void nf_imq_okfn(struct sk_buff *skb, const struct nf_hook_state *state)
 	if (state->okfn) {
 		state->okfn(state->net, state->sk, skb);
 	} else if (state->hook == NF_NETDEV_INGRESS) {
-#ifdef CONFIG_NET_XGRESS
+#ifdef CONFIG_NET_CLS_ACT
 		skb->tc_skip_classify = 1;
 #endif
 		netif_receive_skb(skb);
@@ -641,7 +641,7 @@ static bool nf_imq_supported(const struct nf_hook_state *state)
 	case NFPROTO_BRIDGE:
 		return state->okfn;
 	case NFPROTO_NETDEV:
-		return true;
+		return state->hook != NF_NETDEV_INGRESS || NF_IMQ_INGRESS;
 	default:
 		return false;
 	}

@@ -17,6 +17,11 @@ struct net_device;
 
 #define NF_IMQ_INDEX_MAX	U16_MAX
 
+/* A packet that had to wait re-enters the receive path behind the ingress hook.
+ * Only with CONFIG_NET_CLS_ACT can it be told to skip that.
+ */
+#define NF_IMQ_INGRESS		IS_ENABLED(CONFIG_NET_CLS_ACT)
+
 /* A mac header up to this length is put back in front of the segments of a GSO
  * packet that a qdisc has split: Ethernet, with two VLAN tags in line.
  */

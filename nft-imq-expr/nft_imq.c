@@ -62,10 +62,12 @@ static int nft_imq_validate(const struct nft_ctx *ctx,
 	case NFPROTO_INET:
 		hooks = (1 << NF_INET_PRE_ROUTING) | (1 << NF_INET_LOCAL_IN) |
 			(1 << NF_INET_FORWARD) | (1 << NF_INET_LOCAL_OUT) |
-			(1 << NF_INET_POST_ROUTING) | (1 << NF_INET_INGRESS);
+			(1 << NF_INET_POST_ROUTING) |
+			(NF_IMQ_INGRESS << NF_INET_INGRESS);
 		break;
 	case NFPROTO_NETDEV:
-		hooks = (1 << NF_NETDEV_INGRESS) | (1 << NF_NETDEV_EGRESS);
+		hooks = (NF_IMQ_INGRESS << NF_NETDEV_INGRESS) |
+			(1 << NF_NETDEV_EGRESS);
 		break;
 	default:
 		return -EOPNOTSUPP;
