@@ -25,6 +25,7 @@
 #   --smp N         processors, --qemu only (default 2)
 #   --icount        --qemu only: time counts instructions (one processor)
 #   --keep-splat    a kernel warning does not fail the run
+#   --tty           stdin and stdout of the command are this terminal (not --qemu)
 #   -q              no word on stderr when all went well
 #
 # The command's directory is the current one. Its status is trusted only as
@@ -36,7 +37,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 
 kernel='' shares=() prefixes=() envs=() mem=1G limit=600 logdir='' append=()
-qemu='' smp=2 icount='' keep_splat='' quiet=''
+qemu='' smp=2 icount='' keep_splat='' quiet='' tty=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--out) shares+=("$2"); shift ;;
@@ -50,6 +51,7 @@ while [ $# -gt 0 ]; do
 	--smp) smp=$2; shift ;;
 	--icount) icount=1 smp=1 ;;
 	--keep-splat) keep_splat=1 ;;
+	--tty) tty=1 ;;
 	-q) quiet=1 ;;
 	--) shift; break ;;
 	-*) usage ;;
@@ -162,11 +164,11 @@ start_um() {
 	TMPDIR=$(memory_dir "$mb") setsid "$kernel/linux" "mem=${mb}M" \
 		root=/dev/root rootfstype=hostfs rootflags=/ ro \
 		"uml_dir=$dir/" "umid=guest" \
-		con=null con0=null,fd:1 ssl=null ssl0=null,fd:3 \
+		con=null "con0=$con" ssl=null ssl0=null,fd:3 \
 		stderr=1 console=ttyS0 \
-		imq_fs=hostfs imq_console=/dev/tty0 \
+		imq_fs=hostfs imq_console=/dev/tty0 ${tty:+imq_tty=1} \
 		"${params[@]}" \
-		</dev/null >"$dir/out" 2>"$logdir/host.log" 3>"$logdir/console.log" &
+		2>"$logdir/host.log" 3>"$logdir/console.log" &
 	guest_pid=$!
 }
 
@@ -193,13 +195,20 @@ console=ttyS0 imq_fs=9p imq_console=/dev/ttyS1 ${params[*]}" \
 }
 
 mkfifo "$dir/out"
-tee "$logdir/output.log" <"$dir/out" &
-tee_pid=$!
-start=$SECONDS
-if [ -n "$qemu" ]; then
-	start_qemu
+tee_pid='' con=null,fd:1 start=$SECONDS
+if [ -n "$tty" ]; then
+	# The emulator puts the terminal into raw mode, and may not put it back.
+	settings=$(stty -g)
+	con=fd:0,fd:1
+	start_um </dev/tty >/dev/tty
 else
-	start_um
+	tee "$logdir/output.log" <"$dir/out" &
+	tee_pid=$!
+	if [ -n "$qemu" ]; then
+		start_qemu
+	else
+		start_um </dev/null >"$dir/out"
+	fi
 fi
 
 timed_out=''
@@ -213,7 +222,8 @@ done
 end_guest
 wait "$guest_pid" 2>/dev/null || true
 guest_pid=''
-wait "$tee_pid" || true
+[ -z "$tee_pid" ] || wait "$tee_pid" || true
+[ -z "$tty" ] || stty "$settings" || true
 
 # What a kernel prints when something is wrong with it, whoever noticed.
 splat='WARNING: |BUG: |kernel BUG|Oops|Kernel panic|INFO: task .* blocked'

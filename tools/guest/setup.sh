@@ -40,6 +40,10 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
 mount -t devpts -o ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -61,14 +65,20 @@ if [ -d "$modules" ]; then
 fi
 
 # The output has the first console to itself; kernel messages go to another.
-stty -F "$imq_console" -opost -echo 2>/dev/null || true
+if [ -n "${imq_tty:-}" ]; then
+	stty -F "$imq_console" sane 2>/dev/null || true
+	exec <"$imq_console"
+else
+	stty -F "$imq_console" -opost -echo 2>/dev/null || true
+fi
 exec >"$imq_console" 2>&1
 
 hostname imq
 # New namespaces come without the fallback devices of built-in tunnels.
 echo 1 >/proc/sys/net/core/fb_tunnels_only_for_init_net
 ip link set lo up
-unset imq_setup imq_console TERM
+unset imq_setup imq_console imq_tty
+export TERM=linux
 # shellcheck disable=SC1091 # written by run.sh
 . "$imq_dir/env"
 unset imq_dir imq_fs

@@ -8,8 +8,10 @@
 # Linux) or bzImage, config, release, lib/modules. What was built before from
 # the same source, patches, configuration and compiler is not built again.
 #
-#   -c          only configure; prints the build directory
 #   -f FILE     one more configuration fragment (may be repeated)
+#   -p COUNT    apply only the first COUNT patches, in a tree of their own
+#   -t TARGETS  make only these targets, e.g. "W=1 net/netfilter/"; prints the
+#               build directory, which has the output in targets.log
 #   --fresh     throw the build directory away first
 #
 # Environment: KERNEL_SRC, IMQ_KERNEL (tools/sources.sh), IMQ_CACHE, IMQ_JOBS.
@@ -19,11 +21,12 @@ set -euo pipefail
 # shellcheck source=tree.sh
 . "$(dirname "$0")/tree.sh"
 
-only_config='' fresh='' extra=()
+targets='' fresh='' extra=() count=''
 while [ $# -gt 1 ]; do
 	case $1 in
-	-c) only_config=1 ;;
 	-f) extra+=("$(realpath "$2")"); shift ;;
+	-p) count=$2; shift ;;
+	-t) targets=$2; shift ;;
 	--fresh) fresh=1 ;;
 	*) usage ;;
 	esac
@@ -32,34 +35,56 @@ done
 [ $# -eq 1 ] || usage
 name=$1
 config_dir=$IMQ_TOP/tools/kernel/config
-read -r _ arch tristate patched steps fragments < <(grep "^${name}[[:space:]]" "$config_dir/TABLE") ||
+read -r _ arch tristate tree_name steps fragments < <(grep "^${name}[[:space:]]" "$config_dir/TABLE") ||
 	die "no configuration '$name' in tools/kernel/config/TABLE"
-[ "$patched" = no ] || patched=$(series_patches | grep -q . && echo yes || echo no)
+case $tree_name in
+plain) count=0 ;;
+steps) count=${count:-$(series_patches | wc -l)} ;;
+*) [ -z "$count" ] || die "$name is for the whole series"
+	count=$(series_patches | wc -l) ;;
+esac
 
-# The configuration as one fragment.
+# wanted: the configuration as one fragment. Of what the series adds, only
+# options that are there with the patches applied so far.
 files=()
 for f in $fragments; do
-	[ "$f" = imq ] && [ "$patched" = no ] && continue
 	files+=("$config_dir/$f.config")
 done
 files+=("${extra[@]}")
 wanted() {
-	cat "${files[@]}" | sed "s/=m\$/=$tristate/"
+	local p patches=()
+
+	while read -r p; do
+		patches+=("$IMQ_TOP/patches/$p")
+	done < <(series_patches | head -n "$count")
+	cat "${files[@]}" | sed "s/=m\$/=$tristate/" | while IFS= read -r line; do
+		case $line in
+		CONFIG_*IMQ*)
+			option=${line#CONFIG_}
+			cat /dev/null "${patches[@]}" |
+				grep -qE "^\+(config|menuconfig) ${option%%=*}\$" || continue ;;
+		esac
+		printf '%s\n' "$line"
+	done
 	echo "CONFIG_LOCALVERSION=\"-$name\""
 	echo "# CONFIG_LOCALVERSION_AUTO is not set"
 }
 
 src=$("$IMQ_TOP/tools/sources.sh" linux)
-key=$(hash_text "$(tree_id "$src" "$patched")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
+key=$(hash_text "$(tree_id "$src" "$count")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
 out=$IMQ_CACHE/kernels/$name-${key:0:12}
-if [ -z "$only_config$fresh" ] && [ -f "$out/release" ]; then
+if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
 	touch "$out"
 	echo "$out"
 	exit
 fi
 
-lock "kernel-$IMQ_KERNEL-$patched"
-tree=$(tree_update "$src" "$patched")
+lock "kernel-$IMQ_KERNEL-$tree_name"
+if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
+	echo "$out"
+	exit
+fi
+tree=$(tree_update "$src" "$count" "$tree_name")
 build=$tree/build-$name
 [ -z "$fresh" ] || rm -rf "$build"
 mkdir -p "$build"
@@ -110,21 +135,31 @@ expected_steps() {
 }
 
 configure
-if [ -n "$only_config" ]; then
+show_errors() {
+	grep -n -B 2 -A 12 -m 3 -iE '(error:|error [0-9]|undefined)' "$1" >&2 || tail -n 30 "$1" >&2
+}
+
+# The lock is not for what a build may leave running.
+if [ -n "$targets" ]; then
+	# shellcheck disable=SC2086 # words
+	if ! kmake -j"$IMQ_JOBS" $targets {IMQ_LOCK_FD}>&- 2>&1 |
+			progress "kernel $name" 0 "$build/targets.log"; then
+		show_errors "$build/targets.log"
+		die "$name: make $targets failed, log: $build/targets.log"
+	fi
 	echo "$build"
 	exit
 fi
 
 case $arch in
-um) targets=(linux) image=linux ;;
-x86_64) targets=(bzImage) image=arch/x86/boot/bzImage ;;
+um) all=(linux) image=linux ;;
+x86_64) all=(bzImage) image=arch/x86/boot/bzImage ;;
 esac
-! grep -q '=m$' "$build/.config" || targets+=(modules)
+! grep -q '=m$' "$build/.config" || all+=(modules)
 log "building kernel $name ($(kmake -s kernelrelease))"
-# The lock is not for what a build may leave running.
-if ! kmake -j"$IMQ_JOBS" "${targets[@]}" {IMQ_LOCK_FD}>&- 2>&1 |
+if ! kmake -j"$IMQ_JOBS" "${all[@]}" {IMQ_LOCK_FD}>&- 2>&1 |
 		progress "kernel $name" "$(expected_steps)" "$build/build.log"; then
-	grep -n -B 2 -A 12 -m 3 -E '(error|Error)' "$build/build.log" >&2 || tail -n 30 "$build/build.log" >&2
+	show_errors "$build/build.log"
 	die "$name: build failed, log: $build/build.log"
 fi
 if [ ! -f "$build/steps" ]; then

@@ -57,23 +57,21 @@ um_room_for_amx() {
 	sed 's/HOST_FP_SIZE, 2696/HOST_FP_SIZE, 12288/' "$1/$f" >"$2/$f"
 }
 
-# tree_id SRC PATCHED: hash of the source and, if PATCHED is yes, the series.
+# tree_id SRC COUNT: hash of the source and of the first COUNT patches.
 tree_id() {
 	local p patches=(/dev/null)
 
-	if [ "$2" = yes ]; then
-		while read -r p; do
-			patches+=("$IMQ_TOP/patches/$p")
-		done < <(series_patches)
-	fi
+	while read -r p; do
+		patches+=("$IMQ_TOP/patches/$p")
+	done < <(series_patches | head -n "$2")
 	hash_text "$(source_id "$1")" "$(declare -f um_room_for_amx)" \
 		"$(cat "${patches[@]}" | sha256sum)"
 }
 
-# apply_series SRC DIR [COUNT]: makes DIR with the files that the series
-# touches, patched by quilt with no fuzz (COUNT: only that many patches).
+# apply_series SRC DIR COUNT: makes DIR with the files that the series touches,
+# the first COUNT patches applied by quilt, with no fuzz.
 apply_series() {
-	local src=$1 dir=$2 count=${3:-} f p patches=()
+	local src=$1 dir=$2 count=$3 f p patches=()
 
 	while read -r p; do
 		[ -f "$IMQ_TOP/patches/$p" ] || die "$(series_file) names $p, which is not in patches/"
@@ -81,14 +79,14 @@ apply_series() {
 	done < <(series_patches)
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	[ "${#patches[@]}" -gt 0 ] || return 0
+	[ "$count" -gt 0 ] || return 0
 	while read -r f; do
 		[ -f "$src/$f" ] || continue
 		mkdir -p "$dir/${f%/*}"
 		cp -p "$src/$f" "$dir/$f"
 	done < <(patch_targets "${patches[@]}")
 	(cd "$dir" && QUILT_PATCHES=$IMQ_TOP/patches QUILT_SERIES=$(series_file) \
-		QUILT_PC=.pc quilt --quiltrc /dev/null push "${count:--a}" --fuzz=0) \
+		QUILT_PC=.pc quilt --quiltrc /dev/null push "$count" --fuzz=0) \
 		>"$dir.log" 2>&1 || {
 		cat "$dir.log" >&2
 		log "the series does not apply to $src"
@@ -105,15 +103,15 @@ replace() {
 	mv -f "$2.imq-new" "$2"
 }
 
-# tree_update SRC PATCHED: prints the directory of the up-to-date tree.
-# The caller holds a lock.
+# tree_update SRC COUNT NAME: prints the directory of the tree NAME, brought to
+# the state with the first COUNT patches. The caller holds a lock.
 tree_update() {
-	local src=$1 patched=$2 tree stage f id
+	local src=$1 count=$2 tree stage f id
 	local old=() new=()
 
-	tree=$IMQ_CACHE/kernel/$(source_id "$src")-$([ "$patched" = yes ] && echo imq || echo plain)
+	tree=$IMQ_CACHE/kernel/$(source_id "$src")-$3
 	stage=$tree.stage
-	id=$(tree_id "$src" "$patched")
+	id=$(tree_id "$src" "$count")
 	if [ "$(cat "$tree/.imq-id" 2>/dev/null)" = "$id" ]; then
 		echo "$tree"
 		return
@@ -129,13 +127,8 @@ tree_update() {
 		rm -rf "$tree.tmp/.git"
 		mv -T "$tree.tmp" "$tree"
 	fi
+	apply_series "$src" "$stage" "$count" || return 1
 	rm -f "$tree/.imq-id"
-	if [ "$patched" = yes ]; then
-		apply_series "$src" "$stage" || return 1
-	else
-		rm -rf "$stage"
-		mkdir -p "$stage"
-	fi
 	um_room_for_amx "$src" "$stage"
 	mapfile -t new < <(cd "$stage" && find . -name .pc -prune -o -type f -printf '%P\n')
 	[ ! -f "$tree/.imq-touched" ] || mapfile -t old <"$tree/.imq-touched"

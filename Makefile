@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Entry points. The work is done by the scripts in tools/, which can be called
+# by hand too; each says at its top how.
+
+SHELL := /bin/bash
+T := tools
+
+# What `make kernel` builds: see tools/kernel/config/TABLE.
+CONFIG ?= um-builtin
+# Where `make quilt` lays the patched kernel source for editing.
+QUILT ?= work/linux
+# Where `make demo` writes table, plots and numbers.
+OUT ?= out/demo
+
+# Taken from the command line to the scripts.
+export IMQ_CACHE IMQ_JOBS IMQ_KERNEL IMQ_OFFLINE KERNEL_SRC
+export LIBNFTNL_SRC NFTABLES_SRC IPTABLES_SRC IPROUTE2_SRC
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [VARIABLE=VALUE...]'
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo
+	@echo 'Variables'
+	@echo
+	@sed -n 's/^#= \([A-Z0-9_]*\) *\(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+#= CONFIG         kernel configuration for "make kernel" (um-builtin, um-module...)
+#= QUILT          directory for "make quilt" (work/linux)
+#= OUT            directory for the results of "make demo" (out/demo)
+#= TESTS          only these selftests in "make check", e.g. "howto nat"
+#= GROUPS         only these groups in "make check", e.g. "static guest"
+#= KERNEL_SRC     kernel source, directory or tarball (Debian's linux-source-6.12)
+#= LIBNFTNL_SRC   source directory; likewise NFTABLES_SRC, IPTABLES_SRC, IPROUTE2_SRC
+#= IMQ_CACHE      sources, builds and logs (~/.cache/imq)
+#= IMQ_JOBS       parallel jobs of a build (number of processors)
+#= IMQ_OFFLINE    1: fetch no source; what can't be built is skipped
+
+.PHONY: demo
+demo: deps-demo ## build all, boot, and show a shared link: no shaper, IFB, IMQ
+	@$(T)/demo/demo.sh $(OUT)
+
+.PHONY: check
+check: deps-check ## run all tests; the last line counts them
+	@$(T)/check.sh $(if $(TESTS),-t "$(TESTS)") $(GROUPS)
+
+.PHONY: kernel
+kernel: deps-build ## build the patched kernel $(CONFIG), print its directory
+	@$(T)/kernel/build.sh $(CONFIG)
+
+.PHONY: tools
+tools: deps-build ## build nft, iptables, ip and the plugins, print their directories
+	@for name in plugins nft iptables iproute2; do \
+		$(T)/userland/prefix.sh $$name || [ $$? = 3 ] || exit 1; \
+	done
+
+.PHONY: shell
+shell: ## boot $(CONFIG) with all tools and give a shell in it
+	@$(T)/guest/shell.sh $(CONFIG)
+
+.PHONY: patches
+patches: ## write the patches from the source folders
+	@$(T)/patches/update.py
+
+.PHONY: quilt
+quilt: deps-build ## lay out the patched kernel source in $(QUILT), for editing
+	@$(T)/kernel/quilt.sh $(QUILT)
+
+.PHONY: refresh
+refresh: ## bring edits made in $(QUILT) back into patches and source folders
+	@$(T)/kernel/refresh.sh $(QUILT)
+
+.PHONY: deps
+deps: ## install the Debian packages needed by all targets
+	@$(T)/deps.sh
+
+.PHONY: deps-build deps-demo deps-check
+deps-build deps-demo deps-check: deps-%:
+	@$(T)/deps.sh $*
+
+.PHONY: clean
+clean: ## remove builds and results (sources and ccache are kept; clean-all: all)
+	@$(T)/clean.sh
+
+.PHONY: clean-all
+clean-all: ## remove everything that was built or fetched
+	@$(T)/clean.sh --all

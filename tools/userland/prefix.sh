@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Usage: tools/userland/prefix.sh NAME
+#
+# Builds NAME with IMQ support, if it was not built before from the same source
+# and patches, and prints the prefix that it is installed in. NAME is plugins
+# (for the iptables and ip of the distribution), nft, iptables or iproute2.
+#
+# Exit status 3, with one line that says why, if there is no source (see
+# tools/sources.sh), or nothing to build it with: callers skip what needs it.
+set -euo pipefail
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=../kernel/tree.sh
+. "$(dirname "$0")/../kernel/tree.sh"
+
+[ $# -eq 1 ] || usage
+name=$1
+cd "$IMQ_TOP"
+
+# What goes into NAME: the files of this repository, and unpatched sources.
+files=(tools/userland/"$name".sh tools/userland/source.sh)
+src=()
+case $name in
+plugins) files+=(net-netfilter drivers-net-imq) ;;
+nft)
+	files+=(patches/libnftnl-1.2.4 patches/nftables-1.0.6)
+	src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl)") || exit
+	src+=("$("$IMQ_TOP/tools/sources.sh" nftables)") || exit ;;
+iptables)
+	files+=(patches/iptables-1.8.9)
+	src+=("$("$IMQ_TOP/tools/sources.sh" iptables)") || exit ;;
+iproute2)
+	files+=(patches/iproute2-6.1.0)
+	src+=("$("$IMQ_TOP/tools/sources.sh" iproute2)") || exit ;;
+*) usage ;;
+esac
+
+ids=$(for s in "${src[@]}"; do source_id "$s"; done)
+mapfile -t files < <(find "${files[@]}" -type f | sort)
+key=$(hash_text "$ids" "$(hash_files "${files[@]}")" "$(gcc --version | head -n 1)")
+prefix=$IMQ_CACHE/userland/$name-${key:0:12}
+if [ -f "$prefix/complete" ]; then
+	touch "$prefix"
+	echo "$prefix"
+	exit
+fi
+
+lock "userland-$name"
+if [ ! -f "$prefix/complete" ]; then
+	rm -rf "$prefix"
+	log "building $name"
+	"$IMQ_TOP/tools/userland/$name.sh" "${src[@]}" "$prefix" {IMQ_LOCK_FD}>&- >&2
+	touch "$prefix/complete"
+	# Keep the three latest.
+	find "$IMQ_CACHE/userland" -maxdepth 1 -name "$name-*" -printf '%T@ %p\n' | sort -rn |
+		tail -n +4 | cut -d' ' -f2- | xargs -r rm -rf
+fi
+echo "$prefix"
