@@ -140,8 +140,12 @@ static int imq_register(struct net_device *dev, u16 index)
 
 /* rtnetlink */
 
+static const struct netlink_range_validation imq_index_range = {
+	.max	= NF_IMQ_INDEX_MAX,
+};
+
 static const struct nla_policy imq_policy[IFLA_IMQ_MAX + 1] = {
-	[IFLA_IMQ_INDEX]	= NLA_POLICY_MAX(NLA_U32, NF_IMQ_INDEX_MAX),
+	[IFLA_IMQ_INDEX]	= NLA_POLICY_FULL_RANGE(NLA_U32, &imq_index_range),
 };
 
 static int imq_newlink(struct net *src_net, struct net_device *dev,

@@ -80,8 +80,12 @@ static int nft_imq_validate(const struct nft_ctx *ctx,
 	return nft_chain_validate_hooks(ctx->chain, hooks);
 }
 
+static const struct netlink_range_validation nft_imq_range = {
+	.max	= NF_IMQ_INDEX_MAX,
+};
+
 static const struct nla_policy nft_imq_policy[NFTA_IMQ_MAX + 1] = {
-	[NFTA_IMQ_DEV]		= NLA_POLICY_MAX(NLA_BE32, NF_IMQ_INDEX_MAX),
+	[NFTA_IMQ_DEV]		= NLA_POLICY_FULL_RANGE(NLA_BE32, &nft_imq_range),
 	[NFTA_IMQ_SREG_DEV]	= { .type = NLA_U32 },
 };
 
