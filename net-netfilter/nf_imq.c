@@ -225,8 +225,8 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 }
 
 /* Remember the hook by what it is: the ruleset may change before the packet
- * goes on. If it has gone since it gave its verdict, its predecessor stands in.
- * core.c puts a dummy with priority INT_MIN in the place of removed hooks.
+ * goes on. If it has gone since it gave its verdict, its predecessor stands in:
+ * core.c puts a dummy, of no family, in the place of a removed hook.
  */
 static void nf_imq_save_hook(struct nf_imq_ext *ext,
 			     const struct nf_hook_entries *e,
@@ -241,7 +241,7 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 		ext->hook_fn = ops->hook;
 		ext->hook_priv = ops->priv;
 		ext->priority = ops->priority;
-		if (ext->priority != INT_MIN || !index)
+		if (ops->pf != NFPROTO_UNSPEC || !index)
 			break;
 		index--;
 	}
