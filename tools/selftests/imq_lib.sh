@@ -1,0 +1,627 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Shared by the imq selftests (bash, sourced first). A script is
+#
+#	. "$(dirname "$0")/imq_lib.sh"
+#	some_test() { ...commands, the first that fails fails the test...; }
+#	imq_begin			# maybe skips the script
+#	imq_test "what it shows" some_test [ARG...]
+#	imq_end				# last check, exit status
+#
+# and prints for each test one line, and the commands of a failed one:
+#
+#	TEST: script: what it shows                          [ OK ]
+#	TEST: script: what it shows                          [FAIL]
+#	TEST: script: what it shows                          [SKIP] reason
+#
+# Exit status: 0 if a test passed and none failed, 1 if one failed, 4 if all
+# were skipped. Needs root, bash, iproute2, python3 and ethtool.
+#
+# A test runs in a subshell with errexit: not in a condition, so that errexit
+# holds in the functions that it calls. What it changes in namespaces stays for
+# imq_lib to remove.
+
+set -eu
+set -o pipefail
+shopt -s inherit_errexit
+export LC_ALL=C
+
+KSFT_PASS=0
+KSFT_FAIL=1
+KSFT_SKIP=4
+
+imq_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+imq_script=$(basename "$0" .sh)
+imq_passed=0
+imq_failed=0
+imq_skipped=0
+imq_begun=''
+imq_tmp=$(mktemp -d /tmp/imq-selftest.XXXXXX)
+imq_log=$imq_tmp/log
+: >"$imq_log"
+exec 3>>"$imq_log"
+
+# Unique names: the tests may run beside each other and on a machine in use.
+imq_id=${imq_tmp##*.}
+# shellcheck disable=SC2034 # used by the scripts
+W=imq-$imq_id-w R=imq-$imq_id-r H1=imq-$imq_id-h1 H2=imq-$imq_id-h2
+
+# Commands ------------------------------------------------------------------
+
+# say TEXT...: in the log that is shown when the test fails.
+say() {
+	printf '%s\n' "$*" >&3
+}
+
+# on NETNS COMMAND...: run it there.
+on() {
+	local netns=$1
+	shift
+
+	say "[${netns##*-}] $*"
+	case $1 in
+	ip|tc) "$1" -n "$netns" "${@:2}" ;;
+	*) ip netns exec "$netns" "$@" ;;
+	esac
+}
+
+w() { on "$W" "$@"; }
+r() { on "$R" "$@"; }
+h1() { on "$H1" "$@"; }
+h2() { on "$H2" "$@"; }
+
+# run COMMAND...: in the initial namespace.
+run() {
+	say "[-] $*"
+	"$@"
+}
+
+# fail TEXT...: the test has failed.
+fail() {
+	say "FAILED: $*"
+	imq_stack
+	exit "$KSFT_FAIL"
+}
+
+# skip TEXT...: the test can't be done here, and why.
+skip() {
+	printf '%s' "$*" >"$imq_tmp/skip"
+	exit "$KSFT_SKIP"
+}
+
+# equal WHAT GOT WANTED
+equal() {
+	[ "$2" = "$3" ] || fail "$1: $2, expected $3"
+	say "$1: $2, as expected"
+}
+
+# within WHAT GOT LOWEST HIGHEST: integers.
+within() {
+	case $2 in ''|*[!0-9-]*) fail "$1: '$2' is no number" ;; esac
+	if [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
+		fail "$1: $2, expected $3 to $4"
+	fi
+	say "$1: $2, as expected ($3 to $4)"
+}
+
+# contains WHAT TEXT PART: the text has the part in it.
+contains() {
+	case $2 in
+	*"$3"*) say "$1: \"$3\", as expected" ;;
+	*) fail "$1: \"$2\", expected \"$3\"" ;;
+	esac
+}
+
+# refused WHAT PART COMMAND...: the command fails, with this in what it prints.
+refused() {
+	local what=$1 part=$2 out status=0
+	shift 2
+
+	say "expected to fail: $*"
+	out=$("$@" 2>&1) || status=$?
+	[ "$status" -ne 0 ] || fail "$what: accepted"
+	contains "$what" "$out" "$part"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds; fails if it never does.
+wait_for() {
+	local end=$((SECONDS + $1 + 1))
+	shift
+
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.05
+	done
+}
+
+# at_most SECONDS COMMAND...: fails if it fails or takes longer.
+at_most() {
+	local seconds=$1 start
+	shift
+
+	start=$(date +%s%N)
+	say "at most $seconds s: $*"
+	timeout "$((seconds + 10))" "$@" || fail "$*: status $?"
+	within "milliseconds for: $*" "$((($(date +%s%N) - start) / 1000000))" \
+		0 "$((seconds * 1000))"
+}
+
+# field NAME TEXT: value of NAME=VALUE in the line.
+field() {
+	local text=" $2 "
+
+	case $text in
+	*" $1="*) text=${text#*" $1="}; printf '%s\n' "${text%% *}" ;;
+	*) fail "no $1= in: $2" ;;
+	esac
+}
+
+# udp FLOW...: see imq_traffic.py. The lines it prints.
+udp() {
+	say "udp $*"
+	"$imq_dir/imq_traffic.py" udp --time 30 "$@" | tee -a "$imq_log"
+}
+
+tcp() {
+	say "tcp $*"
+	"$imq_dir/imq_traffic.py" tcp "$@" | tee -a "$imq_log"
+}
+
+# flow ID LINES: the line of one flow.
+flow() {
+	printf '%s\n' "$2" | grep "^id=$1 " || fail "no flow $1 in: $2"
+}
+
+# background NAME COMMAND...: run the program until background_end NAME, or the
+# end of the test. Not for functions, which would not pass the signal on.
+background() {
+	local name=$1
+	shift
+
+	say "in the background, $name: $*"
+	"$@" >"$imq_tmp/out.$name" 2>&1 3>&- &
+	echo $! >"$imq_tmp/pid.$name"
+}
+
+# background_end NAME: ask it to end, wait for that, and print its output.
+background_end() {
+	local pid
+
+	pid=$(cat "$imq_tmp/pid.$1")
+	rm -f "$imq_tmp/pid.$1"
+	kill -TERM "$pid" 2>/dev/null || true
+	wait_for 10 gone "$pid" || fail "$1 does not end"
+	tee -a "$imq_log" <"$imq_tmp/out.$1"
+}
+
+# gone PID: it has ended, and maybe waits for its parent.
+gone() {
+	local state
+
+	state=$(awk '{ print $3 }' "/proc/$1/stat" 2>/dev/null) || return 0
+	[ "$state" = Z ]
+}
+
+# udp_load FLOW...: as udp, in the background, until udp_load_end.
+udp_load() {
+	background load "$imq_dir/imq_traffic.py" udp "$@"
+}
+
+udp_load_end() {
+	background_end load
+}
+
+# Counters ------------------------------------------------------------------
+
+# stat_of NETNS DEV COUNTER: of ethtool -S.
+stat_of() {
+	ip netns exec "$1" ethtool -S "$2" |
+		awk -v c="$3:" '$1 == c { print $2; n = 1 } END { exit !n }' ||
+		fail "$2 has no counter $3"
+}
+
+# entered NETNS DEV, left NETNS DEV
+entered() { stat_of "$1" "$2" entered; }
+left() { stat_of "$1" "$2" left; }
+
+# class_packets NETNS DEV CLASSID, class_bytes NETNS DEV CLASSID
+class_packets() { class_stat "$@" 4; }
+class_bytes() { class_stat "$@" 2; }
+
+# class_stat NETNS DEV CLASSID WORD: of the line "Sent BYTES bytes PACKETS pkt".
+class_stat() {
+	tc -n "$1" -s class show dev "$2" | awk -v c="$3" -v word="$4" '
+		$1 == "class" { ours = $3 == c }
+		ours && $1 == "Sent" && !n++ { print $word }
+		END { exit !n }' || fail "$2 has no class $3"
+}
+
+# qdisc_drops NETNS DEV: drops of the root qdisc.
+qdisc_drops() {
+	tc -n "$1" -s qdisc show dev "$2" root | awk '
+		$1 == "Sent" && !n++ { sub(",", "", $7); print $7 }
+		END { exit !n }' || fail "$2 has no root qdisc"
+}
+
+# qdisc_sent NETNS DEV: packets that have left the root qdisc.
+qdisc_sent() {
+	tc -n "$1" -s qdisc show dev "$2" root | awk '
+		$1 == "Sent" && !n++ { print $4 }
+		END { exit !n }' || fail "$2 has no root qdisc"
+}
+
+# qdisc_backlog NETNS DEV: packets in the root qdisc.
+qdisc_backlog() {
+	tc -n "$1" -s qdisc show dev "$2" root | awk '
+		$1 == "backlog" && !n++ { sub("p", "", $3); print $3 }
+		END { exit !n }' || fail "$2 has no root qdisc"
+}
+
+# backlog_is NETNS DEV PACKETS
+backlog_is() {
+	[ "$(qdisc_backlog "$1" "$2")" -eq "$3" ]
+}
+
+# bypassed NETNS NAME: a line of /proc/net/netfilter/nf_imq there.
+bypassed() {
+	ip netns exec "$1" cat /proc/net/netfilter/nf_imq |
+		awk -v c="$2" '$1 == c { print $2; n = 1 } END { exit !n }' ||
+		fail "nf_imq has no counter $2"
+}
+
+# Kernel log ----------------------------------------------------------------
+
+# log_mark: log_since starts here.
+log_mark() {
+	imq_mark="imq selftest $imq_id $RANDOM$RANDOM"
+	echo "$imq_mark" >/dev/kmsg
+}
+
+log_since() {
+	dmesg | sed "1,/$imq_mark/d"
+}
+
+# log_count TEXT: lines since the mark with this text.
+log_count() {
+	log_since | grep -cF -- "$1" || true
+}
+
+imq_splat='WARNING: |BUG: |kernel BUG|Oops|INFO: |possible (circular|recursive|irq)'
+imq_splat="$imq_splat|suspicious RCU|inconsistent lock state|KASAN: |UBSAN: "
+imq_splat="$imq_splat|refcount_t: |general protection fault|Call Trace:"
+imq_splat="$imq_splat|unregister_netdevice: waiting|leaked reference|dead loop"
+imq_splat="$imq_splat|scheduling while atomic|Dead loop|bad gso|hw csum failure"
+
+# Topology ------------------------------------------------------------------
+
+# new_ns NETNS...: empty namespaces, of which nothing was there before.
+new_ns() {
+	local ns
+
+	for ns in "$@"; do
+		say "[-] ip netns add $ns"
+		ip netns add "$ns"
+		ip -n "$ns" link set lo up
+	done
+}
+
+# del_ns NETNS...: and what runs there.
+del_ns() {
+	local ns
+
+	for ns in "$@"; do
+		[ -e "/run/netns/$ns" ] || continue
+		ip netns pids "$ns" | xargs -r kill 2>/dev/null || true
+		ip netns delete "$ns"
+	done
+}
+
+# Router between the world and two hosts:
+#
+#    W                       R                                 H1
+#   ┌──────────────┐        ┌────────────────────────┐        ┌──────────────┐
+#   │         eth0 ├────────┤ wan               lan1 ├────────┤ eth0         │
+#   │ 198.51.100.2 │        │ 198.51.100.1  10.0.1.1 │        │ 10.0.1.2     │
+#   │ 2001:db8:f::2│        │ 2001:db8:f::1 fd00:1::1│        │ fd00:1::2    │
+#   └──────────────┘        │                        │        └──────────────┘
+#                           │                        │         H2
+#                           │                        │        ┌──────────────┐
+#                           │                   lan2 ├────────┤ eth0         │
+#                           │               10.0.2.1 │        │ 10.0.2.2     │
+#                           │               fd00:2::1│        │ fd00:2::2    │
+#                           └────────────────────────┘        └──────────────┘
+#
+# All netmasks are /24 and /64. Hosts have R as default gateway, and so has W:
+# without NAT in R, addresses stay as they are. imq0 and imq1 in R are up.
+topology() {
+	new_ns "$W" "$R" "$H1" "$H2"
+	r ip link add imq0 type imq
+	r ip link add imq1 type imq
+	r ip link set imq0 up
+	r ip link set imq1 up
+	topology_links "$R"
+}
+
+# topology_links NETNS: the drawing without namespaces and imq; NETNS is R, or
+# empty for the initial namespace.
+topology_links() {
+	local netns=$1 ns
+
+	say "[-] links of the topology"
+	ip -batch - <<-EOT
+	link add wan ${netns:+netns $netns} type veth peer name eth0 netns $W
+	link add lan1 ${netns:+netns $netns} type veth peer name eth0 netns $H1
+	link add lan2 ${netns:+netns $netns} type veth peer name eth0 netns $H2
+	EOT
+	for ns in "$W" "$H1" "$H2" "$netns"; do
+		imq_sysctl "$ns"
+	done
+	ip ${netns:+-n "$netns"} -batch - <<-EOT
+	address add 198.51.100.1/24 dev wan
+	address add 2001:db8:f::1/64 dev wan nodad
+	address add 10.0.1.1/24 dev lan1
+	address add fd00:1::1/64 dev lan1 nodad
+	address add 10.0.2.1/24 dev lan2
+	address add fd00:2::1/64 dev lan2 nodad
+	link set wan up
+	link set lan1 up
+	link set lan2 up
+	EOT
+	topology_host "$W" 198.51.100 2001:db8:f
+	topology_host "$H1" 10.0.1 fd00:1
+	topology_host "$H2" 10.0.2 fd00:2
+	for ns in "$W" "$H1" "$H2" "$netns"; do
+		wait_for 5 links_ready "$ns"
+	done
+}
+
+# links_ready [NETNS]: all that are up have a carrier. The kernel takes up to a
+# second to see that of a veth whose ends have the same ifindex.
+links_ready() {
+	local links
+
+	links=$(ip ${1:+-n "$1"} -o link show up)
+	case $links in
+	*"state DOWN"*|*"state LOWERLAYERDOWN"*) return 1 ;;
+	esac
+}
+
+# topology_host NETNS PREFIX4 PREFIX6
+topology_host() {
+	ip -n "$1" -batch - <<-EOT
+	address add $2.2/24 dev eth0
+	address add $3::2/64 dev eth0 nodad
+	link set eth0 up
+	route add default via $2.1
+	route add default via $3::1
+	EOT
+}
+
+# No address or neighbour may be missing when the first packet goes.
+imq_sysctl() {
+	# shellcheck disable=SC2016 # for another shell
+	local command='
+		for i in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >"$i"; done
+		for i in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >"$i"; done
+		echo 1 >/proc/sys/net/ipv4/ip_forward
+		echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+
+	if [ -n "$1" ]; then
+		ip netns exec "$1" sh -c "$command"
+	else
+		sh -c "$command"
+	fi
+}
+
+# What there is -------------------------------------------------------------
+
+# have TOOL...: skip the test, or with `imq_begin' the script, without them.
+have() {
+	local tool
+
+	for tool in "$@"; do
+		command -v "$tool" >/dev/null || skip "no $tool in PATH"
+	done
+}
+
+# have_nft: an nft that knows `imq'. A kernel that doesn't is another thing.
+have_nft() {
+	local out
+
+	have nft
+	out=$(nft -c 'add table ip t; add chain ip t c; add rule ip t c imq todev 0' 2>&1) ||
+		case $out in
+		*"syntax error"*) skip "nft in PATH has no imq statement" ;;
+		esac
+}
+
+# have_xt COMMAND: an iptables that knows the IMQ target.
+have_xt() {
+	local help
+
+	have "$1"
+	help=$("$1" -t mangle -j IMQ --help 2>&1) || true
+	case $help in
+	*--todev*) ;;
+	*) skip "$1 has no libxt_IMQ" ;;
+	esac
+}
+
+# have_ip_index: an ip that knows `type imq index N'.
+have_ip_index() {
+	local help
+
+	help=$(ip link help imq 2>&1) || true
+	case $help in
+	*index*) ;;
+	*) skip "ip in PATH has no link_imq" ;;
+	esac
+}
+
+# have_sch QDISC [ARG...]: the kernel has it.
+have_sch() {
+	local ns=imq-$imq_id-sch status=0
+
+	ip netns add "$ns"
+	tc -n "$ns" qdisc add dev lo root "$@" 2>/dev/null || status=$?
+	ip netns delete "$ns"
+	[ "$status" -eq 0 ] || skip "the kernel has no qdisc $1"
+}
+
+# modular MODULE: it is a module here, loaded or not.
+modular() {
+	modprobe -q "$1" 2>/dev/null || true
+	grep -q "^$1 " /proc/modules
+}
+
+# unload MODULE...: all are modules, and are not loaded any more.
+unload() {
+	local module
+
+	for module in "$@"; do
+		say "[-] modprobe -r $module"
+		grep -q "^$module " /proc/modules || continue
+		wait_for 5 modprobe -q -r "$module" ||
+			fail "$module can't be unloaded: $(modprobe -r "$module" 2>&1)"
+	done
+}
+
+# Verdicts ------------------------------------------------------------------
+
+imq_clean() {
+	local file ns
+
+	for file in "$imq_tmp"/pid.*; do
+		[ -f "$file" ] || continue
+		kill -TERM "$(cat "$file")" 2>/dev/null || true
+		rm -f "$file"
+	done
+	# All of this script's, whoever made them.
+	for ns in $(ip netns list | awk -v p="^imq-$imq_id-" '$1 ~ p { print $1 }'); do
+		del_ns "$ns"
+	done
+}
+
+imq_exit() {
+	local status=$?
+
+	trap - EXIT
+	imq_clean
+	if [ -z "$imq_begun" ] && [ "$status" -ne "$KSFT_SKIP" ]; then
+		status=$KSFT_FAIL
+		imq_verdict "began, and did not end" FAIL
+	fi
+	rm -rf "$imq_tmp"
+	exit "$status"
+}
+trap imq_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# imq_verdict NAME RESULT [REASON]
+imq_verdict() {
+	case $2 in
+	OK) imq_passed=$((imq_passed + 1)); set -- "$1" "[ OK ]" ;;
+	SKIP) imq_skipped=$((imq_skipped + 1)); set -- "$1" "[SKIP] $3" ;;
+	*) imq_failed=$((imq_failed + 1)); set -- "$1" "[FAIL]" ;;
+	esac
+	printf 'TEST: %-66s  %s\n' "$imq_script: $1" "$2"
+}
+
+# imq_begin: first call. Skips the script without root, without the basic tools,
+# or without imq in the kernel.
+imq_begin() {
+	local status=0
+
+	imq_tainted=$(cat /proc/sys/kernel/tainted)
+	(
+		[ "$(id -u)" -eq 0 ] || skip "needs root"
+		have ip tc python3 ethtool
+		ip netns add "imq-$imq_id-probe" || skip "no network namespaces"
+		ip -n "imq-$imq_id-probe" link add imq0 type imq ||
+			skip "the kernel has no imq"
+		ip -n "imq-$imq_id-probe" link add v0 type veth peer name v1 ||
+			skip "the kernel has no veth"
+	) >>"$imq_log" 2>&1 || status=$?
+	if [ "$status" -eq "$KSFT_SKIP" ]; then
+		imq_verdict "all tests" SKIP "$(cat "$imq_tmp/skip")"
+		exit "$KSFT_SKIP"
+	elif [ "$status" -ne 0 ]; then
+		cat "$imq_log"
+		imq_verdict "all tests" FAIL
+		imq_begun=1
+		exit "$KSFT_FAIL"
+	fi
+	imq_clean
+	log_mark
+	imq_begin_mark=$imq_mark
+}
+
+# Where in the script we are, below the caller of the caller
+imq_stack() {
+	local i
+
+	for ((i = 1; i < ${#FUNCNAME[@]} - 2; i++)); do
+		say "    ${BASH_SOURCE[i + 1]##*/}:${BASH_LINENO[i]} in ${FUNCNAME[i + 1]}()"
+	done
+}
+
+# For the first command that fails
+imq_where() {
+	local status=$?
+
+	say "FAILED: status $status: $BASH_COMMAND (line ${BASH_LINENO[0]})"
+	imq_stack
+}
+
+# imq_test NAME FUNCTION [ARG...]
+imq_test() {
+	local name=$1 status
+	shift
+
+	rm -f "$imq_tmp/skip"
+	: >"$imq_log"
+	set +e
+	(
+		set -eE
+		trap imq_where ERR
+		trap - EXIT
+		"$@"
+	) >>"$imq_log" 2>&1
+	status=$?
+	set -e
+	case $status in
+	"$KSFT_PASS") imq_verdict "$name" OK ;;
+	"$KSFT_SKIP") imq_verdict "$name" SKIP "$(cat "$imq_tmp/skip")" ;;
+	*)
+		sed 's/^/    /' "$imq_log"
+		imq_verdict "$name" FAIL
+		;;
+	esac
+	imq_clean
+}
+
+imq_check_kernel() {
+	local tainted
+
+	imq_mark=$imq_begin_mark
+	tainted=$(cat /proc/sys/kernel/tainted)
+	equal "taint of the kernel" "$tainted" "$imq_tainted"
+	equal "begin of this script in the kernel log" \
+		"$(dmesg | grep -cF "$imq_mark" || true)" 1
+	if log_since | grep -E "$imq_splat"; then
+		log_since | grep -E -A 40 "$imq_splat" | head -n 100
+		fail "the kernel complained"
+	fi
+}
+
+# imq_end: last call.
+imq_end() {
+	imq_test "the kernel has nothing to complain about" imq_check_kernel
+	imq_begun=1
+	[ "$imq_failed" -eq 0 ] || exit "$KSFT_FAIL"
+	# The last one always passes.
+	[ "$imq_passed" -gt 1 ] || exit "$KSFT_SKIP"
+	exit "$KSFT_PASS"
+}

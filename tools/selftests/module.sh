@@ -1,0 +1,328 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Loading and unloading, with parameters, rules and packets there. R is the
+# router of the drawing in imq_lib.sh (topology); the devices that the module
+# makes by itself are in the initial namespace.
+
+. "$(dirname "$0")/imq_lib.sh"
+
+MODULES="xt_IMQ nft_imq imq"
+
+# Each test begins with nothing loaded.
+begin() {
+	local module
+
+	for module in $MODULES; do
+		modular "$module" || skip "$module is built in"
+	done
+	[ -z "$(ip link show type imq up)" ] || skip "imq is in use on this machine"
+	# shellcheck disable=SC2086 # a list of words
+	unload $MODULES
+	log_mark
+}
+
+devices() {
+	ip -o link show type imq | awk '{ sub(":", "", $2); print $2 }' |
+		sort -V | tr '\n' ' '
+}
+
+tx_queues() {
+	find "/sys/class/net/$1/queues" -name 'tx-*' | wc -l
+}
+
+default_devices() {
+	begin
+	run modprobe imq
+	equal "devices" "$(devices)" "imq0 imq1 "
+	equal "tx queues of imq0" "$(tx_queues imq0)" 1
+	unload imq
+	equal "devices after unloading" "$(devices)" ""
+	equal "kernel log" "$(log_since)" ""
+}
+
+numdevs() {
+	local i names=''
+
+	begin
+	for ((i = 0; i < $1; i++)); do
+		names="${names}imq$i "
+	done
+	run modprobe imq "numdevs=$1"
+	equal "devices" "$(devices)" "$names"
+	unload imq
+	equal "devices after unloading" "$(devices)" ""
+}
+
+numqueues() {
+	local wanted=$1
+
+	begin
+	[ "$1" -gt 0 ] || wanted=$(awk -F- '{ print $NF + 1 }' /sys/devices/system/cpu/possible)
+	run modprobe imq numdevs=1 "numqueues=$1"
+	equal "tx queues of imq0" "$(tx_queues imq0)" "$wanted"
+}
+
+# refused_load PARAMETER=VALUE RANGE: not loaded; one line in the log, that
+# names the parameter and the range.
+refused_load() {
+	begin
+	refused "modprobe imq $1" "Invalid argument" modprobe imq "$1"
+	equal "kernel log" "$(log_since | sed 's/^\[ *[0-9.]*\] //')" \
+		"imq: $1 is out of range ($2)"
+	equal "devices" "$(devices)" ""
+}
+
+# What is no number is refused by the kernel's own parser.
+no_number() {
+	begin
+	refused "modprobe imq $1" "Invalid argument" modprobe imq "$1"
+	equal "devices" "$(devices)" ""
+}
+
+load_again() {
+	local i
+
+	begin
+	for i in 1 2 3 4 5; do
+		run modprobe imq "numdevs=$i"
+		equal "devices" "$(ip -o link show type imq | wc -l)" "$i"
+		unload imq
+	done
+	equal "kernel log" "$(log_since)" ""
+}
+
+# The names of rtnetlink, x_tables and nf_tables load what they need.
+autoload_link() {
+	begin
+	new_ns "$R"
+	r ip link add imq0 type imq
+	grep -q '^imq ' /proc/modules
+}
+
+autoload_xt() {
+	have_xt "$1"
+	begin
+	new_ns "$R"
+	r "$1" -t mangle -A PREROUTING -j IMQ
+	grep -q '^xt_IMQ ' /proc/modules
+}
+
+autoload_nft() {
+	have_nft
+	begin
+	new_ns "$R"
+	r nft -f - <<-EOT
+	table inet shape {
+		chain pre {
+			type filter hook prerouting priority -99
+			imq todev 0
+		}
+	}
+	EOT
+	grep -q '^nft_imq ' /proc/modules
+}
+
+# A user of the module holds it: the rules, not the devices.
+in_use() {
+	have_xt iptables-legacy
+	begin
+	new_ns "$R"
+	r iptables-legacy -t mangle -A PREROUTING -j IMQ
+	refused "modprobe -r xt_IMQ" "in use" modprobe -r xt_IMQ
+	r iptables-legacy -t mangle -F
+	unload xt_IMQ
+}
+
+ping_ok() {
+	h1 ping -q -c 3 -i 0.05 -W 2 "$1"
+}
+
+# Rules with the driver away: packets pass, are counted, and the log has a line.
+# With the driver back, they are shaped.
+without_driver() {
+	local rule
+
+	case $1 in
+	nft) have_nft ;;
+	*) have_xt "$1" ;;
+	esac
+	have ping
+	begin
+	topology
+	case $1 in
+	nft)
+		r nft -f - <<-EOT
+		table ip shape {
+			chain pre {
+				type filter hook prerouting priority -99
+				iifname "lan1" icmp type echo-request imq todev 0
+			}
+		}
+		EOT
+		;;
+	*)
+		rule="PREROUTING -i lan1 -p icmp --icmp-type echo-request"
+		# shellcheck disable=SC2086 # a list of words
+		r "$1" -t mangle -A $rule -j IMQ --todev 0
+		;;
+	esac
+	ping_ok 198.51.100.2
+	equal "imq0: left" "$(left "$R" imq0)" 3
+	equal "counted as without driver" "$(bypassed "$R" no_driver)" 0
+
+	unload imq
+	log_mark
+	ping_ok 198.51.100.2
+	ping_ok 198.51.100.2
+	equal "counted as without driver" "$(bypassed "$R" no_driver)" 6
+	equal "counted in another namespace" "$(bypassed "$W" no_driver)" 0
+	equal "lines in the kernel log" \
+		"$(log_count "imq: driver is not loaded, packets pass unshaped")" 1
+
+	r ip link add imq0 type imq
+	r ip link set imq0 up
+	ping_ok 198.51.100.2
+	equal "imq0: left" "$(left "$R" imq0)" 3
+	equal "counted as without driver" "$(bypassed "$R" no_driver)" 6
+
+	# A second time is logged again.
+	unload imq
+	ping_ok 198.51.100.2
+	equal "lines in the kernel log" \
+		"$(log_count "imq: driver is not loaded, packets pass unshaped")" 2
+}
+
+# The module goes with packets in the qdisc; they are dropped, the rest passes.
+unload_with_packets() {
+	local out
+
+	have_xt iptables-legacy
+	have_sch netem delay 1ms
+	begin
+	topology
+	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ --todev 0
+	r tc qdisc add dev imq0 root netem delay 20s limit 1000
+	udp --idle 100 "from=$H1,to=$W,dst=198.51.100.2,count=200" >/dev/null
+	equal "packets in the qdisc" "$(qdisc_backlog "$R" imq0)" 200
+	at_most 5 modprobe -r imq
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=50")
+	equal "datagrams that arrive without the driver" "$(field got "$out")" 50
+	r ip link add imq0 type imq
+	r ip link set imq0 up
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=50")
+	equal "datagrams that arrive with it again" "$(field got "$out")" 50
+	equal "imq0: left" "$(left "$R" imq0)" 50
+}
+
+# nft_imq and its table go while packets are queued by it: the hook that queued
+# them is no more; they go on behind its place.
+unload_expression() {
+	local out
+
+	have_nft
+	have_sch netem delay 1ms
+	begin
+	topology
+	r nft -f - <<-EOT
+	table ip shape {
+		chain pre {
+			type filter hook prerouting priority -99
+			iifname "lan1" meta l4proto udp imq todev 0
+		}
+	}
+	EOT
+	r tc qdisc add dev imq0 root netem delay 1500ms limit 1000
+	udp_load --idle 3000 "from=$H1,to=$W,dst=198.51.100.2,count=100"
+	wait_for 5 backlog_is "$R" imq0 100
+	r nft delete table ip shape
+	unload nft_imq
+	equal "packets in the qdisc" "$(qdisc_backlog "$R" imq0)" 100
+	wait_for 5 backlog_is "$R" imq0 0
+	sleep 0.3
+	out=$(udp_load_end)
+	equal "datagrams that arrive" "$(field unique "$out")" 100
+}
+
+# Load, unload, in a loop, with traffic.
+loop_under_load() {
+	local i out end=$((SECONDS + 4))
+
+	have_xt iptables-legacy
+	begin
+	topology
+	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ --todev 0
+	udp_load "from=$H1,to=$W,dst=198.51.100.2,count=0,gap=1000"
+	for ((i = 0; SECONDS < end; i++)); do
+		r modprobe -r imq
+		r ip link add imq0 type imq
+		r ip link set imq0 up
+		sleep 0.05
+	done
+	out=$(udp_load_end)
+	say "$i times"
+	within "datagrams sent" "$(field sent "$out")" 200 100000
+	# A packet that the poll has not taken yet goes with the device.
+	within "datagrams lost" "$(field lost "$out")" 0 "$i"
+	equal "duplicates, damaged" "$(field dup "$out") $(field bad "$out")" "0 0"
+}
+
+# NAT loaded after imq, in the same namespace (the order of hooks changes).
+nat_afterwards() {
+	local out
+
+	have_xt iptables-legacy
+	begin
+	topology
+	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ --todev 0
+	r iptables-legacy -t mangle -A POSTROUTING -o wan -p udp -j IMQ --todev 1
+	r tc qdisc add dev imq0 root netem delay 300ms
+	udp_load --idle 2000 "from=$H1,to=$W,dst=198.51.100.2,count=20"
+	wait_for 5 backlog_is "$R" imq0 20
+	r iptables-legacy -t nat -A POSTROUTING -o wan -j MASQUERADE
+	r iptables-legacy -t raw -A PREROUTING -p tcp
+	wait_for 5 backlog_is "$R" imq0 0
+	sleep 0.2
+	out=$(udp_load_end)
+	equal "datagrams" "$(field unique "$out")" 20
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=20,sport=7000")
+	equal "datagrams, a second time" "$(field unique "$out")" 20
+	equal "source at W" "$(field from "$out")" 198.51.100.1
+}
+
+finish() {
+	local module
+
+	for module in $MODULES; do
+		modular "$module" || skip "$module is built in"
+	done
+	# shellcheck disable=SC2086 # a list of words
+	unload $MODULES
+}
+
+imq_begin
+imq_test "without parameters: two devices" default_devices
+imq_test "numdevs=0" numdevs 0
+imq_test "numdevs=8" numdevs 8
+imq_test "numdevs=200" numdevs 200
+imq_test "numqueues=4" numqueues 4
+imq_test "numqueues=0: one for each processor" numqueues 0
+imq_test "numdevs=65537 is refused" refused_load numdevs=65537 0-65536
+imq_test "numqueues=4097 is refused" refused_load numqueues=4097 0-4096
+imq_test "numdevs=-1 is refused" no_number numdevs=-1
+imq_test "numdevs=many is refused" no_number numdevs=many
+imq_test "load, unload, load again" load_again
+imq_test "ip link add type imq loads imq" autoload_link
+for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
+	imq_test "$command -j IMQ loads xt_IMQ" autoload_xt "$command"
+done
+imq_test "nft imq loads nft_imq" autoload_nft
+imq_test "rules hold xt_IMQ" in_use
+imq_test "iptables rules without the driver" without_driver iptables-legacy
+imq_test "nft rules without the driver" without_driver nft
+imq_test "unload imq with packets queued" unload_with_packets
+imq_test "unload nft_imq with packets queued" unload_expression
+imq_test "load and unload imq in a loop under load" loop_under_load
+imq_test "NAT tables loaded with packets queued" nat_afterwards
+imq_test "all can be unloaded in the end" finish
+imq_end
