@@ -183,6 +183,7 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
 
 /* nf_imq.c, for targets and expressions */
 bool nf_imq_mark(struct sk_buff *skb, u16 index);
+bool nf_imq_take_mark(struct sk_buff *skb, u16 *index);
 void nf_imq_no_device(struct net *net, u32 index);
 
 /* nf_imq.c, for nf_queue(): any hook, under rcu_read_lock() */

@@ -75,12 +75,12 @@ static DEFINE_MUTEX(xt_imq_mutex);
 static unsigned int xt_imq_hook(void *priv, struct sk_buff *skb,
 				const struct nf_hook_state *state)
 {
-	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+	u16 index;
 
-	if (!ext || !(ext->flags & NF_IMQ_F_MARKED))
+	if (!skb_ext_exist(skb, SKB_EXT_IMQ) || !nf_imq_take_mark(skb, &index))
 		return NF_ACCEPT;
 
-	return nf_imq_verdict(ext->index);
+	return nf_imq_verdict(index);
 }
 
 static int xt_imq_hooks_get(struct net *net, unsigned int family)
