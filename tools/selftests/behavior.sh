@@ -4,15 +4,16 @@
 # Where in the hooks packets are queued: with the target, for AA, AB, BA, BB and
 # hook_chains, and with nft, where the chain is.
 #
-# The drawing is in imq_lib.sh (topology). R masquerades. The place shows in
-# what filters on imq0 see:
+# The drawing is in imq_lib.sh (topology). R masquerades. Packets from W are
+# queued to imq0, on PREROUTING, packets to W to imq1, on POSTROUTING. The place
+# shows in the addresses that filters see there:
 #
-#   place                     PREROUTING, from W    POSTROUTING, from H1
-#   before NAT (-149, 99)     to 198.51.100.1       from 10.0.1.2
-#   after NAT  (-99, 101)     to 10.0.1.2           from 198.51.100.1
+#   place                  PREROUTING, from W       POSTROUTING, from H1
+#   before NAT             to 198.51.100.1 (-149)   from 10.0.1.2     (99)
+#   after NAT              to 10.0.1.2     (-99)    from 198.51.100.1 (101)
 #
-# and in marks: chains right before and behind the place each set a bit, and
-# filters must see the first only.
+# and in marks: a chain right before the place sets bit 1 of the mark, one right
+# behind it bit 2, and filters must see bit 1 only.
 
 . "$(dirname "$0")/imq_lib.sh"
 
@@ -34,55 +35,48 @@ load_xt() {
 	fi
 }
 
-# A filter for each address in either role, and for each mark.
+# classes DEV DIRECTION: a class for each address, before NAT and after, of
+# packets that are marked 1. All else goes to class 1:99.
 classes() {
-	local n=0 match family
+	local class=1 address
 
-	r tc qdisc add dev imq0 root handle 1: htb default 99
-	for match in "ip dst 198.51.100.1/32" "ip dst 10.0.1.2/32" \
-		     "ip src 10.0.1.2/32" "ip src 198.51.100.1/32" \
-		     "ip6 dst 2001:db8:f::1/128" "ip6 dst fd00:1::2/128" \
-		     "ip6 src fd00:1::2/128" "ip6 src 2001:db8:f::1/128"; do
-		n=$((n + 1))
-		case $match in
-		"ip "*) family=ip ;;
-		*) family=ipv6 ;;
-		esac
-		r tc class add dev imq0 parent 1: classid "1:$n" htb rate 1gbit
-		# shellcheck disable=SC2086 # a list of words
-		r tc filter add dev imq0 parent 1: protocol "$family" \
-			prio "$n" u32 match $match flowid "1:$n"
+	r tc qdisc add dev "$1" root handle 1: htb default 99
+	r tc class add dev "$1" parent 1: classid 1:99 htb rate 1gbit
+	for address in 198.51.100.1/32 10.0.1.2/32; do
+		r tc class add dev "$1" parent 1: classid "1:$class" htb rate 1gbit
+		r tc filter add dev "$1" parent 1: protocol ip prio 1 u32 \
+			match mark 1 0xffffffff match ip "$2" "$address" \
+			flowid "1:$class"
+		class=$((class + 1))
+	done
+	for address in 2001:db8:f::1/128 fd00:1::2/128; do
+		r tc class add dev "$1" parent 1: classid "1:$class" htb rate 1gbit
+		r tc filter add dev "$1" parent 1: protocol ipv6 prio 2 u32 \
+			match mark 1 0xffffffff match ip6 "$2" "$address" \
+			flowid "1:$class"
+		class=$((class + 1))
 	done
 }
 
-# What the class numbers above say
-seen() {
-	case $1 in
-	to_router) echo 1 5 ;;
-	to_host) echo 2 6 ;;
-	from_host) echo 3 7 ;;
-	from_router) echo 4 8 ;;
-	esac
+# sees DEV router|host: COUNT packets of each family have been classified by
+# that one's address, and none otherwise.
+sees() {
+	local router=0 host=0
+
+	[ "$2" = router ] && router=$COUNT || host=$COUNT
+	equal "$1: IPv4, router's address" "$(class_packets "$R" "$1" 1:1)" "$router"
+	equal "$1: IPv4, host's address" "$(class_packets "$R" "$1" 1:2)" "$host"
+	equal "$1: IPv6, router's address" "$(class_packets "$R" "$1" 1:3)" "$router"
+	equal "$1: IPv6, host's address" "$(class_packets "$R" "$1" 1:4)" "$host"
+	equal "$1: others" "$(class_packets "$R" "$1" 1:99)" 0
 }
 
-# seen_is WHAT COUNT: so many packets of each family got into that class.
-seen_is() {
-	local class
-
-	for class in $(seen "$1"); do
-		equal "packets that look $1 (class 1:$class)" \
-			"$(class_packets "$R" imq0 "1:$class")" "$2"
-	done
-}
-
-# brackets HOOK PRIORITY TABLE: chains right before and behind set marks, which
-# another right behind the latter counts. Those of the same priority may run
-# before the hook in question or behind it; so there is none.
+# brackets HOOK PRIORITY: chains right before and behind set bits of the mark. A
+# chain of the same priority may run on either side of the hook in question; so
+# there is none.
 brackets() {
 	r nft -f - <<-EOT
-	table inet $3 {
-		counter only_before { }
-		counter both { }
+	table inet brackets_$1 {
 		chain before {
 			type filter hook $1 priority $(($2 - 1))
 			meta l4proto udp meta mark set 1
@@ -93,18 +87,6 @@ brackets() {
 		}
 	}
 	EOT
-}
-
-# Classes for the marks that imq0 sees.
-classes_by_mark() {
-	local mark
-
-	r tc qdisc add dev imq0 root handle 1: htb default 99
-	for mark in 1 2 3; do
-		r tc class add dev imq0 parent 1: classid "1:$mark" htb rate 1gbit
-		r tc filter add dev imq0 parent 1: protocol all prio 1 \
-			handle "$mark" fw classid "1:$mark"
-	done
 }
 
 # COUNT datagrams of each family from H1 to W and back.
@@ -132,94 +114,70 @@ router() {
 	EOT
 }
 
-# xt_rule COMMAND CHAIN: the target, for packets of the exchange on that hook.
-xt_rule() {
-	local side="-i wan"
+# check LETTERS RULES...: packets are where the letters say. RULES get the two
+# priorities and make the rules.
+check() {
+	local pre post
+	local pre_seen=host post_seen=host
+	local letters=$1
+	shift
 
-	[ "$2" = PREROUTING ] || side="-o wan"
-	# shellcheck disable=SC2086 # a list of words
-	r "$1" -t mangle -A "$2" $side -p udp -j IMQ --todev 0
-	# shellcheck disable=SC2086
-	r "ip6${1#ip}" -t mangle -A "$2" $side -p udp -j IMQ --todev 0
+	case $letters in
+	A?) pre=-99 ;;
+	B?) pre=-149 pre_seen=router ;;
+	esac
+	case $letters in
+	?A) post=101 post_seen=router ;;
+	?B) post=99 ;;
+	esac
+	router
+	"$@" "$pre" "$post"
+	brackets prerouting "$pre"
+	brackets postrouting "$post"
+	classes imq0 dst
+	classes imq1 src
+	exchange
+	sees imq0 "$pre_seen"
+	sees imq1 "$post_seen"
 }
 
-nft_rule() {
-	local side='iifname "wan"'
+xt_rules() {
+	local command
 
-	[ "$1" = prerouting ] || side='oifname "wan"'
+	for command in "$1" "ip6${1#ip}"; do
+		r "$command" -t mangle -A PREROUTING -i wan -p udp -j IMQ --todev 0
+		r "$command" -t mangle -A POSTROUTING -o wan -p udp -j IMQ --todev 1
+	done
+}
+
+nft_rules() {
 	r nft -f - <<-EOT
 	table inet shape {
-		chain c {
-			type filter hook $1 priority $2
-			$side meta l4proto udp imq todev 0
+		chain pre {
+			type filter hook prerouting priority $1
+			iifname "wan" meta l4proto udp imq todev 0
+		}
+		chain post {
+			type filter hook postrouting priority $2
+			oifname "wan" meta l4proto udp imq todev 1
 		}
 	}
 	EOT
 }
 
-# The four places: hook, priority, what filters see there
-place() {
-	case $1 in
-	preA) echo prerouting -99 to_host ;;
-	preB) echo prerouting -149 to_router ;;
-	postA) echo postrouting 101 from_router ;;
-	postB) echo postrouting 99 from_host ;;
-	esac
-}
-
-# check_place RULE-COMMAND PLACE: RULE-COMMAND gets the hook and the priority.
-check_place() {
-	local rule=$1 what other
-	local place
-	read -ra place <<<"$(place "$2")"
-
-	say "--- $2: addresses"
-	router
-	"$rule" "${place[@]:0:2}"
-	classes
-	exchange
-	for what in to_router to_host from_host from_router; do
-		other=0
-		[ "$what" != "${place[2]}" ] || other=$COUNT
-		case ${place[0]} in
-		prerouting) case $what in from_*) continue ;; esac ;;
-		postrouting) case $what in to_*) continue ;; esac ;;
-		esac
-		seen_is "$what" "$other"
-	done
-	imq_clean
-
-	say "--- $2: marks right before and behind"
-	router
-	"$rule" "${place[@]:0:2}"
-	brackets "${place[0]}" "${place[1]}" brackets
-	classes_by_mark
-	exchange
-	equal "packets marked before the place only" \
-		"$(class_packets "$R" imq0 1:1)" $((2 * COUNT))
-	equal "packets marked behind the place" \
-		"$(class_packets "$R" imq0 1:3)" 0
-	imq_clean
-}
-
-# behavior FRONT-END BEHAVIOR
+# behavior FRONT-END LETTERS
 behavior() {
-	local front_end=$1
-
 	have_xt "$1"
 	have_xt "ip6${1#ip}"
 	have nft
 	load_xt "behavior=$2"
 	equal "behavior in /sys/module" "$(xt_behavior)" "$2"
-	xt_rule_at() { xt_rule "$front_end" "${1^^}"; }
-	check_place xt_rule_at "pre${2:0:1}"
-	check_place xt_rule_at "post${2:1:1}"
+	check "$2" xt_rules "$1"
 }
 
 nft_place() {
 	have_nft
-	nft_rule_at() { nft_rule "$1" "$2"; }
-	check_place nft_rule_at "$1"
+	check "$1" nft_rules
 }
 
 # hook_chains: rules in PREROUTING, packets are queued in FORWARD. Those to R
@@ -232,16 +190,14 @@ hook_chains() {
 	load_xt hook_chains=INPUT,FORWARD hook_tables=mangle,filter
 	router
 	r "$1" -t mangle -A PREROUTING -p udp -j IMQ --todev 0
-	brackets input -149 input
-	brackets forward 1 forward
-	classes_by_mark
+	brackets input -149
+	brackets forward 1
+	classes imq0 src
 	out=$(udp "id=forward,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=$COUNT" \
 		  "id=input,from=$H1,to=$R,dst=10.0.1.1,port=5001,count=$COUNT")
 	equal "forwarded" "$(field unique "$(flow forward "$out")")" "$COUNT"
 	equal "received by R" "$(field unique "$(flow input "$out")")" "$COUNT"
-	equal "packets marked before the place only" \
-		"$(class_packets "$R" imq0 1:1)" $((2 * COUNT))
-	equal "packets marked behind the place" "$(class_packets "$R" imq0 1:3)" 0
+	equal "packets of the host" "$(class_packets "$R" imq0 1:2)" $((2 * COUNT))
 	equal "imq0: entered" "$(entered "$R" imq0)" $((2 * COUNT))
 }
 
@@ -299,7 +255,7 @@ imq_test "hook_chains without hook_tables are refused" bad_parameter \
 if modular xt_IMQ; then
 	modprobe -q -r xt_IMQ || true
 fi
-for place in preB preA postB postA; do
-	imq_test "nft, chain at $(place "$place" | cut -d' ' -f1,2)" nft_place "$place"
-done
+imq_test "nft, chains before NAT, BB" nft_place BB
+imq_test "nft, chains behind NAT, AA" nft_place AA
+imq_test "nft, chains at the default places, AB" nft_place AB
 imq_end

@@ -18,7 +18,8 @@ chain without a hook (HOOK and PRIO are ignored), with a rule that jumps there
 from a chain of type filter if TYPE is -HOOK. DEVICE is dev:NAME. EXPR is
 mark=REG (load meta mark), or imq[:KEY=N...], KEY one of dev (NFTA_IMQ_DEV),
 sreg (NFTA_IMQ_SREG_DEV), dev16 (the former, too short), or a number. EXPRs
-make one rule.
+make one rule. IMQ=N instead is the target of x_tables, as iptables-nft sends
+it; the table is called mangle then.
 
 Prints `ok', or the error's name and the kernel's message. The exit status is 0
 in both cases.
@@ -185,6 +186,9 @@ def expression(name, *data):
 
 def rule_expression(word):
     name, _, options = word.partition(":")
+    if name.startswith("IMQ="):
+        info = struct.pack("=II", int(name[4:]), 0)
+        return expression("target", text(1, "IMQ"), be32(2, 0), attr(3, info))
     if name.startswith("mark="):
         return expression("meta", be32(1, int(name[5:])), be32(2, NFT_META_MARK))
     if name != "imq":
@@ -207,6 +211,7 @@ def rule_expression(word):
 
 def rule(family, chain_type, hook, prio, words):
     nl = Netlink(NETLINK_NETFILTER)
+    table = "mangle" if words[0].startswith("IMQ=") else "imqtest"
     head = struct.pack("!BBH", FAMILIES[family], 0, 0)
     batch = struct.pack("!BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
 
@@ -216,25 +221,25 @@ def rule(family, chain_type, hook, prio, words):
                           head + b"".join(body))
 
     def base(name, kind, hook):
-        return nft(NFT_MSG_NEWCHAIN, text(1, "imqtest"), text(3, name),
+        return nft(NFT_MSG_NEWCHAIN, text(1, table), text(3, name),
                    nest(4, be32(1, HOOKS[hook]), be32(2, int(prio)), *device),
                    text(7, kind))
 
     device = []
     if words and words[0].startswith("dev:"):
         device = [text(3, words.pop(0)[4:])]
-    messages = [nft(NFT_MSG_NEWTABLE, text(1, "imqtest"))]
+    messages = [nft(NFT_MSG_NEWTABLE, text(1, table))]
     if chain_type.startswith("-"):
-        messages.append(nft(NFT_MSG_NEWCHAIN, text(1, "imqtest"), text(3, "c")))
+        messages.append(nft(NFT_MSG_NEWCHAIN, text(1, table), text(3, "c")))
     else:
         messages.append(base("c", chain_type, hook))
-    messages.append(nft(NFT_MSG_NEWRULE, text(1, "imqtest"), text(2, "c"),
+    messages.append(nft(NFT_MSG_NEWRULE, text(1, table), text(2, "c"),
                         nest(4, *map(rule_expression, words))))
     if len(chain_type) > 1 and chain_type.startswith("-"):
         # NFT_JUMP (-3) in the verdict register of an immediate expression
         verdict = nest(2, be32(1, -3), text(2, "c"))
         messages.append(base("b", chain_type[1:], hook))
-        messages.append(nft(NFT_MSG_NEWRULE, text(1, "imqtest"), text(2, "b"), nest(
+        messages.append(nft(NFT_MSG_NEWRULE, text(1, table), text(2, "b"), nest(
             4, expression("immediate", be32(1, 0), nest(2, verdict)))))
     nl.send(nl.message(NFNL_MSG_BATCH_BEGIN, 0, batch), *messages,
             nl.message(NFNL_MSG_BATCH_END, 0, batch))

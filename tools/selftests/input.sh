@@ -1,0 +1,344 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Bad input is refused, and the message says what is wrong with it: of ip, of
+# iptables, of nft, and, by netlink messages that these would not send, of the
+# kernel itself. Good input at the limits is taken.
+
+. "$(dirname "$0")/imq_lib.sh"
+
+# netlink ARG...: imq_netlink.py in R.
+netlink() {
+	r "$imq_dir/imq_netlink.py" "$@" | tee -a "$imq_log"
+}
+
+# Devices: by rtnetlink -----------------------------------------------------
+
+index_chosen() {
+	new_ns "$R"
+	r ip link add 'imq%d' type imq
+	equal "index of imq%d" "$(netlink link-index imq0)" 0
+	r ip link del imq0
+	r ip link add imq7 type imq
+	equal "index of imq7" "$(netlink link-index imq7)" 7
+	r ip link add shape type imq
+	equal "index of shape: the lowest free one" "$(netlink link-index shape)" 0
+	r ip link add imq0x type imq
+	equal "index of imq0x: the lowest free one" "$(netlink link-index imq0x)" 1
+	r ip link add imq65535 type imq
+	equal "index of imq65535" "$(netlink link-index imq65535)" 65535
+	r ip link add imq65536 type imq
+	equal "index of imq65536: the lowest free one" "$(netlink link-index imq65536)" 2
+	equal "index given" "$(netlink link-add given index=9)" ok
+	equal "index of given" "$(netlink link-index given)" 9
+	r ip link set given name imq7x
+	equal "index after renaming" "$(netlink link-index imq7x)" 9
+	r ip link del imq7
+	r ip link add imq7 type imq
+	equal "index of imq7, made anew" "$(netlink link-index imq7)" 7
+}
+
+index_taken() {
+	new_ns "$R"
+	equal "add a, index 5" "$(netlink link-add a index=5)" ok
+	equal "add b, index 5" "$(netlink link-add b index=5)" \
+		"EEXIST index 5 is in use"
+	equal "add imq5" "$(netlink link-add imq5)" \
+		"EEXIST index 5, as the name says, is in use: give another one"
+	equal "add imq5, index 6" "$(netlink link-add imq5 index=6)" ok
+	equal "devices" "$(r ip -o link show type imq | wc -l)" 2
+}
+
+index_out_of_range() {
+	local value
+
+	new_ns "$R"
+	for value in 65536 65537 2147483648 4294967295; do
+		equal "index $value" "$(netlink link-add a "index=$value")" \
+			"ERANGE integer out of range"
+	done
+	equal "index too short" "$(netlink link-add a index16=1 | cut -d' ' -f1)" ERANGE
+	equal "index 65535" "$(netlink link-add a index=65535)" ok
+	equal "devices" "$(r ip -o link show type imq | wc -l)" 1
+}
+
+index_fixed() {
+	new_ns "$R"
+	r ip link add imq3 type imq
+	equal "the same again" "$(netlink link-set imq3 index=3)" ok
+	equal "another" "$(netlink link-set imq3 index=4)" \
+		"EOPNOTSUPP index can't be changed, rules use it"
+	equal "index" "$(netlink link-index imq3)" 3
+}
+
+not_moved() {
+	new_ns "$R" "$W"
+	r ip link add imq0 type imq
+	equal "move to another namespace" "$(netlink link-netns imq0 "$W")" \
+		"EINVAL The interface netns is immutable"
+	equal "devices there" "$(w ip -o link show type imq | wc -l)" 0
+}
+
+tx_queues() {
+	local count
+
+	new_ns "$R"
+	r ip link add imq0 numtxqueues 16 type imq
+	count=$(r sh -c 'ls -d /sys/class/net/imq0/queues/tx-* | wc -l')
+	equal "tx queues" "$count" 16
+	refused "numtxqueues 0" "Invalid number of transmit queues" \
+		r ip link add imq1 numtxqueues 0 type imq
+	refused "numtxqueues 4097" "Invalid number of transmit queues" \
+		r ip link add imq1 numtxqueues 4097 type imq
+}
+
+ip_index() {
+	local value
+
+	have_ip_index
+	new_ns "$R"
+	r ip link add shape type imq index 12
+	contains "ip -d link show" "$(r ip -d link show shape)" "imq index 12"
+	contains "ip -d -j link show" "$(r ip -d -j link show shape | tr -d ' ')" \
+		'"info_kind":"imq","info_data":{"index":12}'
+	for value in 65536 -1 abc imq1 1x ''; do
+		refused "index '$value'" \
+			"argument \"$value\" is wrong: \"index\" must be a number in the range [0-65535]" \
+			r ip link add other type imq index "$value"
+	done
+	refused "index 12 again" "index 12 is in use" \
+		r ip link add other type imq index 12
+	refused "index changed" "index can't be changed, rules use it" \
+		r ip link set shape type imq index 13
+	r ip link set shape type imq index 12
+	refused "unknown option" 'unknown option "idx"' \
+		r ip link add other type imq idx 1
+}
+
+# The target ----------------------------------------------------------------
+
+xt_todev() {
+	local value
+
+	have_xt "$1"
+	new_ns "$R"
+	for value in imq1 abc 65536 4294967296 -1 1x ''; do
+		refused "--todev '$value'" \
+			'IMQ: bad value for option "--todev", or out of range (0-65535)' \
+			r "$1" -t mangle -A PREROUTING -j IMQ --todev "$value"
+	done
+	refused "--todev without a number" 'option "--todev" requires an argument' \
+		r "$1" -t mangle -A PREROUTING -j IMQ --todev
+	refused "--todev twice" 'option "--todev" can only be used once' \
+		r "$1" -t mangle -A PREROUTING -j IMQ --todev 1 --todev 2
+	r "$1" -t mangle -A PREROUTING -j IMQ
+	r "$1" -t mangle -A PREROUTING -j IMQ --todev 65535
+	r "$1" -t mangle -A FORWARD -p tcp -j IMQ --todev 0x10
+	contains "-S" "$(r "$1" -t mangle -S)" "-A PREROUTING -j IMQ --todev 0
+-A PREROUTING -j IMQ --todev 65535
+-A FORWARD -p tcp -j IMQ --todev 16"
+	# What -save prints is what -restore takes.
+	r "$1-save" -t mangle | grep -v '^#' >"$imq_tmp/saved"
+	r "$1" -t mangle -F
+	r "$1-restore" "$imq_tmp/saved"
+	equal "saved, restored and saved" "$(r "$1-save" -t mangle | grep -v '^#')" \
+		"$(cat "$imq_tmp/saved")"
+	equal "rules" "$(grep -c -- '-j IMQ' "$imq_tmp/saved")" 3
+}
+
+xt_table() {
+	local table
+
+	have_xt "$1"
+	new_ns "$R"
+	for table in filter nat raw; do
+		refused "table $table" "" r "$1" -t "$table" -A OUTPUT -j IMQ
+	done
+	r "$1" -t mangle -A OUTPUT -j IMQ
+	r "$1" -t mangle -D OUTPUT -j IMQ --todev 0
+}
+
+# A number that libxt_IMQ would not send
+xt_raw() {
+	new_ns "$R"
+	log_mark
+	case $(netlink rule ip filter prerouting -150 IMQ=65535) in
+	ok) ;;
+	*) skip "the kernel has no xt_IMQ, or no nft_compat" ;;
+	esac
+	equal "todev 65536" "$(netlink rule ip filter prerouting -150 IMQ=65536)" EINVAL
+	equal "lines in the kernel log" \
+		"$(log_count "xt_IMQ: todev 65536 is out of range (0-65535)")" 1
+	equal "todev 4294967295" "$(netlink rule ip filter prerouting -150 IMQ=4294967295)" EINVAL
+}
+
+# The expression ------------------------------------------------------------
+
+# rule_is RESULT ARG-OF-RULE...: each in a namespace of its own.
+rule_is() {
+	local wanted=$1
+	shift
+
+	del_ns "$R"
+	new_ns "$R"
+	equal "rule $*" "$(netlink rule "$@" | cut -d' ' -f1)" "$wanted"
+}
+
+attributes() {
+	local a="ip filter prerouting -150"
+
+	# shellcheck disable=SC2086 # a list of words
+	{
+		rule_is ok $a imq:dev=0
+		rule_is ok $a imq:dev=65535
+		equal "dumped" "$(netlink rules ip)" "imq:dev=65535"
+		rule_is ok $a mark=1 imq:sreg=1
+		equal "dumped" "$(netlink rules ip)" "imq:sreg=1"
+		rule_is ok $a mark=9 imq:sreg=9
+		equal "dumped" "$(netlink rules ip)" "imq:sreg=9"
+		rule_is EINVAL $a imq
+		rule_is EINVAL $a mark=1 imq:dev=0:sreg=1
+		rule_is ERANGE $a imq:dev=65536
+		rule_is ERANGE $a imq:dev=4294967295
+		rule_is ERANGE $a imq:dev16=1
+		# The verdict register, and none
+		rule_is EINVAL $a imq:sreg=0
+		rule_is ERANGE $a imq:sreg=5
+		rule_is ERANGE $a imq:sreg=24
+		# One that nothing has been loaded into
+		rule_is ENODATA $a imq:sreg=2
+		rule_is ENODATA $a mark=9 imq:sreg=10
+	}
+	equal "no rule is left" "$(netlink rules ip)" none
+}
+
+families() {
+	local family hook
+
+	for family in ip ip6 inet bridge; do
+		for hook in prerouting input forward output postrouting; do
+			rule_is ok "$family" filter "$hook" 10 imq:dev=1
+		done
+	done
+	rule_is ok netdev filter ingress 0 dev:lo imq:dev=1
+	rule_is ok netdev filter egress 0 dev:lo imq:dev=1
+	rule_is ok ip route output -150 imq:dev=1
+	# In a chain without a hook: where it is reached from counts.
+	rule_is ok ip -filter prerouting 0 imq:dev=1
+	rule_is EOPNOTSUPP arp filter input 0 imq:dev=1
+	rule_is EOPNOTSUPP arp filter output 0 imq:dev=1
+	rule_is EOPNOTSUPP arp -filter input 0 imq:dev=1
+	for hook in prerouting input output postrouting; do
+		rule_is EOPNOTSUPP ip nat "$hook" 10 imq:dev=1
+		rule_is EOPNOTSUPP ip6 nat "$hook" 10 mark=1 imq:sreg=1
+	done
+	rule_is EOPNOTSUPP inet nat prerouting 10 imq:dev=1
+	rule_is EOPNOTSUPP ip -nat prerouting 10 imq:dev=1
+}
+
+# nft's own family has another number for the hook of inet ingress.
+inet_ingress() {
+	have_nft
+	new_ns "$R"
+	r nft 'table inet t { chain c { type filter hook ingress device "lo" priority 0; imq todev 1; }; }'
+}
+
+# nft_is WANTED EXPRESSION
+nft_is() {
+	local out
+
+	if out=$(r nft add rule inet t c imq todev "$2" 2>&1); then
+		out=ok
+	fi
+	contains "imq todev $2" "$out" "$1"
+}
+
+nft_expressions() {
+	have_nft
+	new_ns "$R"
+	r nft 'table inet t { chain c { type filter hook prerouting priority 0; }; }'
+	nft_is "exceeds valid range 0-65535" 65536
+	nft_is "exceeds valid range 0-65535" 4294967296
+	nft_is "exceeds valid range 0-65535" "ip daddr map { 10.0.0.1 : 65536 }"
+	nft_is "exceeds valid range 0-65535" "numgen inc mod 65537"
+	nft_is "syntax error" -1
+	nft_is "syntax error" "{ 1, 2 }"
+	nft_is "you cannot use a range here" 1-2
+	nft_is "Could not parse integer" imq1
+	nft_is "Could not parse integer" '"wan"'
+	nft_is "datatype mismatch" "ip daddr"
+	nft_is "datatype mismatch" "ether saddr"
+	nft_is "datatype mismatch" "tcp dport"
+	nft_is "datatype mismatch" "vlan id"
+	nft_is "you cannot use a verdict here" "ip daddr map { 10.0.0.1 : accept }"
+	nft_is "Statement after terminal statement" "1 accept"
+	equal "rules" "$(r nft list table inet t | grep -c 'imq todev' || true)" 0
+	nft_is ok 0
+	nft_is ok 65535
+	nft_is ok 0x10
+	nft_is ok "meta mark"
+	nft_is ok "ct mark and 0xff"
+	nft_is ok "numgen inc mod 65536"
+	nft_is ok "jhash ip saddr mod 8"
+	nft_is ok "symhash mod 8"
+	nft_is ok "ip daddr map { 10.0.0.1 : 1, 10.0.0.2 : 65535 }"
+	contains "listed" "$(r nft list table inet t | grep 'imq todev' | head -n 3 |
+		sed 's/^[ \t]*//' | tr '\n' ';')" "imq todev 0;imq todev 65535;imq todev 16;"
+	equal "rules" "$(r nft list table inet t | grep -c 'imq todev')" 9
+	# What is listed is what is taken.
+	r nft list table inet t >"$imq_tmp/listed"
+	r nft flush ruleset
+	r nft -f "$imq_tmp/listed"
+	equal "listed, loaded and listed" "$(r nft list table inet t)" "$(cat "$imq_tmp/listed")"
+}
+
+nft_wrong_place() {
+	have_nft
+	new_ns "$R"
+	r nft 'table arp t { chain c { type filter hook input priority 0; }; }'
+	refused "in the arp family" "Operation not supported" \
+		r nft add rule arp t c imq todev 1
+	r nft 'table ip t { chain c { type nat hook prerouting priority -100; }; }'
+	refused "in a nat chain" "Operation not supported" \
+		r nft add rule ip t c imq todev 1
+	r nft 'add chain ip t d'
+	r nft 'add rule ip t d imq todev 1'
+	refused "in a chain that a nat chain jumps to" "Operation not supported" \
+		r nft add rule ip t c jump d
+}
+
+nft_names() {
+	have_nft
+	new_ns "$R"
+	r nft -f - <<-EOT
+	table ip imq {
+		set imq { type ipv4_addr; }
+		chain imq {
+			type filter hook prerouting priority 0
+			ip saddr @imq imq todev 1
+		}
+	}
+	EOT
+	contains "listed" "$(r nft list chain ip imq imq)" "ip saddr @imq imq todev 1"
+}
+
+imq_begin
+imq_test "index of a new device" index_chosen
+imq_test "index taken" index_taken
+imq_test "index out of range" index_out_of_range
+imq_test "index can't be changed" index_fixed
+imq_test "a device can't be moved" not_moved
+imq_test "number of tx queues" tx_queues
+imq_test "ip link ... type imq index" ip_index
+for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
+	imq_test "$command -j IMQ --todev" xt_todev "$command"
+	imq_test "$command, table mangle only" xt_table "$command"
+done
+imq_test "xt_IMQ: range of todev" xt_raw
+imq_test "nft_imq: attributes" attributes
+imq_test "nft_imq: families, hooks and types of chains" families
+imq_test "nft: inet ingress" inet_ingress
+imq_test "nft: what todev takes" nft_expressions
+imq_test "nft: wrong places" nft_wrong_place
+imq_test "nft: imq as a name" nft_names
+imq_end
