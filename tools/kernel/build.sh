@@ -123,17 +123,6 @@ configure() {
 	fi
 }
 
-# expected_steps: of a whole build; nothing is known about a partial one.
-expected_steps() {
-	if [ -f "$build/steps" ]; then
-		echo 0
-	elif [ -f "$IMQ_CACHE/kernel/steps-$name" ]; then
-		cat "$IMQ_CACHE/kernel/steps-$name"
-	else
-		echo "$steps"
-	fi
-}
-
 configure
 show_errors() {
 	grep -n -B 2 -A 12 -m 3 -iE '(error:|error [0-9]|undefined)' "$1" >&2 || tail -n 30 "$1" >&2
@@ -156,17 +145,15 @@ um) all=(linux) image=linux ;;
 x86_64) all=(bzImage) image=arch/x86/boot/bzImage ;;
 esac
 ! grep -q '=m$' "$build/.config" || all+=(modules)
+# How much a partial build has to make is not known.
+[ ! -f "$build/started" ] || steps=0
+touch "$build/started"
 log "building kernel $name ($(kmake -s kernelrelease))"
 if ! kmake -j"$IMQ_JOBS" "${all[@]}" {IMQ_LOCK_FD}>&- 2>&1 |
-		progress "kernel $name" "$(expected_steps)" "$build/build.log"; then
+		progress "kernel $name" "$steps" "$build/build.log"; then
 	show_errors "$build/build.log"
 	die "$name: build failed, log: $build/build.log"
 fi
-if [ ! -f "$build/steps" ]; then
-	grep -c '^  [A-Z]' "$build/build.log" >"$build/steps" || true
-	cp "$build/steps" "$IMQ_CACHE/kernel/steps-$name"
-fi
-
 # The result: apart from the build directory, which the next build changes.
 tmp=$out.tmp.$$
 rm -rf "$tmp"

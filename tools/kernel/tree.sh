@@ -82,7 +82,7 @@ apply_series() {
 	[ "$count" -gt 0 ] || return 0
 	while read -r f; do
 		[ -f "$src/$f" ] || continue
-		mkdir -p "$dir/${f%/*}"
+		mkdir -p "$(dirname "$dir/$f")"
 		cp -p "$src/$f" "$dir/$f"
 	done < <(patch_targets "${patches[@]}")
 	(cd "$dir" && QUILT_PATCHES=$IMQ_TOP/patches QUILT_SERIES=$(series_file) \

@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Usage: tools/kernel/each-patch.sh
+#
+# Builds net/ and drivers/net/ after each patch of the series, everything that
+# the patches touch both built in and as modules, with warnings as errors; and,
+# after the last one, the files that the series touches once more with W=1 and
+# sparse. One line per build, in TAP: "ok", "not ok", "ok ... # SKIP reason".
+# Exit status 1 if one failed.
+set -euo pipefail
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=tree.sh
+. "$(dirname "$0")/tree.sh"
+
+[ $# -eq 0 ] || usage
+mapfile -t patches < <(series_patches)
+n=0 failed=0
+result() {
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		failed=1
+		echo "not ok $n - $2"
+	fi
+}
+
+for ((i = 1; i <= ${#patches[@]}; i++)); do
+	for kind in y m; do
+		status=0
+		"$IMQ_TOP/tools/kernel/build.sh" -p "$i" -t "net/ drivers/net/" \
+			"um-steps-$kind" >/dev/null || status=1
+		result "$status" "${patches[i - 1]##*/} builds, =$kind"
+	done
+done
+
+# Objects of what the series touches: this configuration compiles them all.
+mapfile -t objects < <(patch_targets "${patches[@]/#/$IMQ_TOP/patches/}" |
+	sed -n 's/\.c$/.o/p' | grep -E '^(net|drivers/net)/')
+build=$("$IMQ_TOP/tools/kernel/build.sh" -t modules_prepare um-steps-m)
+status=0
+for o in "${objects[@]}"; do
+	if [ ! -f "$build/$o" ]; then
+		echo "# um-steps-m does not compile $o"
+		status=1
+	fi
+	rm -f "$build/$o"
+done
+result "$status" "all touched files were compiled"
+
+check() {
+	local what=$1 args=$2 status=0
+
+	"$IMQ_TOP/tools/kernel/build.sh" -t "$args -k ${objects[*]}" um-steps-m >/dev/null || status=1
+	if grep -E '(warning|error): ' "$build/targets.log" | sort -u | sed 's/^/# /' | grep .; then
+		status=1
+	fi
+	result "$status" "no warnings with $what"
+}
+
+check W=1 W=1
+if command -v sparse >/dev/null; then
+	check sparse C=2
+else
+	n=$((n + 1))
+	echo "ok $n - no warnings with sparse # SKIP sparse is not installed"
+fi
+echo "1..$n"
+exit "$failed"
