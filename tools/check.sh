@@ -1,0 +1,380 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Usage: tools/check.sh [-t TESTS] [GROUP...]
+#
+# Runs the tests and counts them; the last line is
+# "N passed, N failed, N skipped". Exit status 1 if one failed or none passed.
+#
+#   -t TESTS   of the selftests only these (names without .sh)
+#   GROUP      only these groups, by default all:
+#     static     scripts, patches as text, drift from the source folders
+#     userland   patched tools and plugins, as far as no kernel is needed
+#     builtin    the selftests in a guest, everything built into the kernel
+#     module     the same with everything as modules
+#     patches    sizes of structures; every patch builds on its own
+#
+# Tests always run, builds are cached (IMQ_CACHE). Logs: $IMQ_CACHE/check/.
+# What can't be tested here is counted as skipped, and named with the reason.
+set -uo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=kernel/tree.sh
+. "$(dirname "$0")/kernel/tree.sh"
+cd "$IMQ_TOP" || exit 1
+
+tests=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	-t) tests=$2; shift 2 ;;
+	-*) usage ;;
+	*) break ;;
+	esac
+done
+[ $# -gt 0 ] || set -- static userland builtin module patches
+for group; do
+	case $group in
+	static|userland|builtin|module|patches) ;;
+	*) usage ;;
+	esac
+done
+
+mkdir -p "$IMQ_CACHE/check"
+logs=$(mktemp -d "$IMQ_CACHE/check/$(date +%Y%m%d-%H%M%S).XXX")
+find "$IMQ_CACHE/check" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n +6 | xargs -r rm -rf
+ln -sfn "$logs" "$IMQ_CACHE/check/latest"
+results=$logs/results
+: >"$results"
+
+background=()
+cleanup() {
+	[ "${#background[@]}" = 0 ] || kill "${background[@]}" 2>/dev/null
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Results -----------------------------------------------------------------
+
+# result ok|fail|skip NAME [REASON]
+result() {
+	local mark
+
+	printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$results"
+	case $1 in ok) mark=' OK ' ;; fail) mark=FAIL ;; skip) mark=SKIP ;; esac
+	printf 'TEST: %-70s [%s]%s\n' "$2" "$mark" "${3:+ $3}"
+}
+
+# try NAME COMMAND...: passes if the command does; shows what it said if not.
+try() {
+	local name=$1 log
+	shift
+
+	log=$logs/$(tr -c 'A-Za-z0-9._\n' _ <<<"$name").log
+	if "$@" >"$log" 2>&1; then
+		result ok "$name"
+	else
+		result fail "$name"
+		tail -n 40 "$log" | sed 's/^/    /'
+	fi
+}
+
+# collect GROUP: counts the test lines in stdin, of the selftests' form or TAP;
+# everything else is passed on.
+collect() {
+	local group=$1 line
+	local own='^TEST: (.*[^ ]) +\[( OK |FAIL|SKIP)\] ?(.*)$'
+	local tap='^(not )?ok [0-9]+( -)? (.*)$'
+
+	while IFS= read -r line; do
+		if [[ $line =~ $own ]]; then
+			case ${BASH_REMATCH[2]} in
+			FAIL) result fail "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
+			SKIP) result skip "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
+			*) result ok "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
+			esac
+		elif [[ $line =~ $tap ]]; then
+			line=${BASH_REMATCH[3]}
+			if [ -n "${BASH_REMATCH[1]}" ]; then
+				result fail "$group: $line"
+			elif [[ $line =~ ^(.*)' # SKIP'\ ?(.*)$ ]]; then
+				result skip "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+			else
+				result ok "$group: $line"
+			fi
+		elif [[ ! $line =~ ^[0-9]+\.\.[0-9]+$ ]]; then
+			printf '%s\n' "$line"
+		fi
+	done
+}
+
+# run_tests GROUP NAME COMMAND...: a test program, whose lines are collected.
+# Its exit status counts too: 0 with at least one result, 4 for all skipped.
+run_tests() {
+	local group=$1 name=$2 before after failed status
+	shift 2
+
+	before=$(wc -l <"$results")
+	"$@" | collect "$group"
+	status=${PIPESTATUS[0]}
+	after=$(wc -l <"$results")
+	failed=$(tail -n +$((before + 1)) "$results" | grep -c '^fail')
+	case $status in
+	0) [ "$after" -gt "$before" ] || result fail "$group: $name" "ran no test" ;;
+	4) [ "$after" -gt "$before" ] || result skip "$group: $name" "skipped itself" ;;
+	124) result fail "$group: $name" "timeout" ;;
+	125) result fail "$group: $name" "the guest died" ;;
+	126) result fail "$group: $name" "the kernel complained" ;;
+	*) [ "$failed" -gt 0 ] || result fail "$group: $name" "exit status $status" ;;
+	esac
+}
+
+# Sources and tools ---------------------------------------------------------
+
+# source_of NAME: sets src, or skips the tests WHAT.
+source_of() {
+	local name=$1 what=$2
+
+	if src=$(tools/sources.sh "$name" 2>"$logs/source-$name"); then
+		return 0
+	fi
+	result skip "$what" "$(tail -n 1 "$logs/source-$name")"
+	return 1
+}
+
+# The patched tools, made beside everything else.
+tools_log=$logs/tools
+build_tools() {
+	local name
+
+	for name in plugins iptables iproute2 nft; do
+		tools/userland/prefix.sh "$name" >"$tools_log.$name" 2>"$tools_log.$name.log"
+		echo $? >"$tools_log.$name.status"
+	done
+}
+tools_built=''
+start_tools() {
+	[ -z "$tools_built" ] || return 0
+	build_tools &
+	background+=($!)
+	tools_built=$!
+}
+
+# prefix_of NAME: sets prefix; 1 and reason if there is none.
+prefix_of() {
+	start_tools
+	wait "$tools_built" 2>/dev/null
+	background=()
+	prefix=$(cat "$tools_log.$1")
+	reason=$(tail -n 1 "$tools_log.$1.log")
+	[ "$(cat "$tools_log.$1.status")" = 0 ]
+}
+
+# Groups --------------------------------------------------------------------
+
+shell_scripts() {
+	git ls-files -co --exclude-standard | while read -r f; do
+		case $f in
+		*.sh) echo "$f" ;;
+		*.patch|*.c|*.h|*.py) ;;
+		*) head -c 64 "$f" 2>/dev/null | grep -aqE '^#!.*/(ba)?sh' && echo "$f" ;;
+		esac
+	done
+}
+
+# Lines added and removed in files that exist upstream.
+footprint() {
+	local p
+
+	while read -r p; do
+		cat "patches/$p"
+	done < <(series_patches) | awk '
+		/^diff --git / { file = substr($4, 3); new = 0; body = 0; next }
+		/^new file mode/ { new = 1 }
+		/^@@ / { body = 1; next }
+		/^[+-]/ && body && !new && file !~ /^(Documentation|tools)\/|^MAINTAINERS$/ { n[file]++; sum++ }
+		END { for (f in n) print n[f], f; print sum + 0, "in all, 120 allowed"; exit sum > 120 }'
+}
+
+applies() {
+	apply_series "$src" "$logs/applied" "$(series_patches | wc -l)" && rm -rf "$logs/applied"
+}
+
+# checkpatch PATCH. Not of use here: MAINTAINERS has one entry for all new files;
+# "source" lines in Kconfig name their files; the enums of nf_tables.h have no
+# blank line before the macro that belongs to them.
+checkpatch() {
+	(cd "$src" && perl scripts/checkpatch.pl --strict --no-summary --show-types \
+		--ignore FILE_PATH_CHANGES,EMBEDDED_FILENAME,LINE_SPACING \
+		"$IMQ_TOP/patches/$1") >"$logs/checkpatch" 2>&1
+	! grep -E '^(ERROR|WARNING|CHECK):' -A 8 "$logs/checkpatch"
+}
+
+userland_applies() {
+	local work=$logs/work p
+
+	rm -rf "$work"
+	cp -a "$src" "$work"
+	while read -r p _; do
+		case $p in ''|'#'*) continue ;; esac
+		(cd "$work" && patch -p1 -F0 -N -i "$IMQ_TOP/patches/$1/$p") || return 1
+	done <"patches/$1/series"
+	rm -rf "$work"
+}
+
+group_static() {
+	local f d p
+
+	if command -v shellcheck >/dev/null; then
+		for f in $(shell_scripts); do
+			try "static: shellcheck $f" shellcheck "$f"
+		done
+	else
+		result skip "static: shellcheck" "not installed"
+	fi
+	for f in $(git ls-files -co --exclude-standard '*.py'); do
+		try "static: $f compiles" /usr/bin/python3 -c \
+			'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f"
+	done
+	try "static: patches are what the source folders say (make patches)" tools/patches/update.py --check
+	try "static: footprint in existing kernel files" footprint
+	tail -n 1 "$logs"/static__footprint*.log | sed 's/^/    /'
+	if source_of linux "static: kernel series applies, no fuzz"; then
+		try "static: kernel series applies, no fuzz" applies
+		for p in $(series_patches); do
+			try "static: checkpatch $(basename "$p")" checkpatch "$p"
+		done
+	fi
+	for d in patches/*/; do
+		d=${d#patches/} d=${d%/}
+		[ -f "patches/$d/series" ] || continue
+		if source_of "${d%-*}" "static: $d: patches apply, no fuzz"; then
+			try "static: $d: patches apply, no fuzz" userland_applies "$d"
+		fi
+	done
+}
+
+group_userland() {
+	local name plugins='' patched=$logs/patched args=()
+
+	mkdir -p "$patched/sbin"
+	for name in plugins iptables iproute2 nft; do
+		if prefix_of "$name"; then
+			result ok "userland: $name builds"
+		elif [ "$(cat "$tools_log.$name.status")" = 3 ]; then
+			result skip "userland: $name builds" "$reason"
+		else
+			result fail "userland: $name builds"
+			tail -n 40 "$tools_log.$name.log" | sed 's/^/    /'
+		fi
+		case $name in
+		plugins) plugins=$prefix ;;
+		iptables|iproute2) [ -z "$prefix" ] || ln -s "$prefix"/sbin/* "$patched/sbin/" ;;
+		esac
+	done
+
+	if [ -n "$plugins" ]; then
+		args=("$plugins")
+		[ -z "$(ls "$patched/sbin")" ] || args+=("$patched")
+		run_tests userland iptables-check \
+			env "IPTABLES_SRC=$(tools/sources.sh iptables 2>/dev/null)" \
+			"IPROUTE2_SRC=$(tools/sources.sh iproute2 2>/dev/null)" \
+			tools/userland/iptables-check.sh "${args[@]}"
+	else
+		result skip "userland: iptables-check" "no plugins"
+	fi
+	if ! prefix_of nft; then
+		result skip "userland: nft-check" "$reason"
+	elif [ "$(id -u)" != 0 ]; then
+		run_tests userland nft-check unshare -Urn tools/userland/nft-check.sh "$prefix/sbin/nft"
+	else
+		run_tests userland nft-check tools/userland/nft-check.sh "$prefix/sbin/nft"
+	fi
+}
+
+# group_guest KIND: the selftests in um-KIND.
+group_guest() {
+	local kind=$1 kernel name f prefixes=() nft='' limit
+
+	start_tools
+	if ! source_of linux "$kind: all tests in a guest"; then
+		return
+	fi
+	if ! kernel=$(tools/kernel/build.sh "um-$kind"); then
+		result fail "$kind: kernel um-$kind builds"
+		return
+	fi
+	result ok "$kind: kernel um-$kind builds"
+	for name in nft iptables iproute2 plugins; do
+		if prefix_of "$name"; then
+			prefixes+=(--prefix "$prefix")
+			[ "$name" != nft ] || nft=$prefix
+		fi
+	done
+	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
+	for f in tools/selftests/*.sh; do
+		name=$(basename "$f" .sh)
+		case $name in *lib) continue ;; esac
+		case " $tests " in "  "|*" $name "*) ;; *) continue ;; esac
+		run_tests "$kind" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
+			--log "$logs/$kind-$name" --env "IMQ_NFT_PREFIX=$nft" \
+			"${prefixes[@]}" "$kernel" -- "$f"
+	done
+}
+
+# struct_size NAME CONFIG: size in bytes of a structure in net/core/skbuff.o.
+struct_size() {
+	local build
+
+	build=$(tools/kernel/build.sh -t net/core/skbuff.o "$2") || return 1
+	pahole -C "$1" "$build/net/core/skbuff.o" | sed -n 's/.*size: \([0-9]*\),.*/\1/p'
+}
+
+same_size() {
+	local with without
+
+	without=$(struct_size "$1" um-size-plain) || return 1
+	with=$(struct_size "$1" um-size) || return 1
+	echo "struct $1: $without bytes without the series, $with with it"
+	[ -n "$with" ] && [ "$with" = "$without" ]
+}
+
+group_patches() {
+	local s
+
+	source_of linux "patches: each builds on its own" || return
+	for s in sk_buff skb_shared_info net_device; do
+		if command -v pahole >/dev/null; then
+			try "patches: sizeof(struct $s) unchanged" same_size "$s"
+		else
+			result skip "patches: sizeof(struct $s) unchanged" "pahole is not installed"
+		fi
+	done
+	run_tests patches each-patch tools/kernel/each-patch.sh
+}
+
+start=$SECONDS
+for group; do
+	group_start=$SECONDS
+	case $group in
+	static) group_static ;;
+	userland) group_userland ;;
+	builtin|module) group_guest "$group" ;;
+	patches) group_patches ;;
+	esac
+	log "$group: $(elapsed $((SECONDS - group_start)))"
+done
+
+# count STATE; list STATE TITLE
+count() { grep -c "^$1" "$results"; }
+list() {
+	[ "$(count "$1")" -gt 0 ] || return 0
+	printf '\n%s:\n' "$2"
+	sed -n "s/^$1\t\([^\t]*\)\t\(.*\)/  \1: \2/p" "$results" | sed 's/: $//'
+}
+list skip Skipped
+list fail Failed
+printf '\nTime: %s, logs: %s\n' "$(elapsed $((SECONDS - start)))" "$logs"
+passed=$(count ok) failed=$(count fail) skipped=$(count skip)
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
