@@ -398,11 +398,12 @@ topology_host() {
 	EOT
 }
 
-# No address or neighbour may be missing when the first packet goes.
+# No address may be missing when the first packet goes, or an interface was down.
 imq_sysctl() {
 	# shellcheck disable=SC2016 # for another shell
 	local command='
 		for i in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >"$i"; done
+		for i in /proc/sys/net/ipv6/conf/*/keep_addr_on_down; do echo 1 >"$i"; done
 		for i in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >"$i"; done
 		echo 1 >/proc/sys/net/ipv4/ip_forward
 		echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
@@ -412,6 +413,54 @@ imq_sysctl() {
 	else
 		sh -c "$command"
 	fi
+}
+
+# shape_in DEV PROTOCOL INDEX [OPTION...]: what R receives there, IPv4 and IPv6,
+# goes through the imq device, behind dstnat; by nft if that knows imq, else by
+# iptables. shape_out: what R sends there, before srcnat.
+shape_in() {
+	shape prerouting iifname -99 -i "$@"
+}
+
+shape_out() {
+	shape postrouting oifname 99 -o "$@"
+}
+
+shape() {
+	local hook=$1 key=$2 priority=$3 option=$4 dev=$5 protocol=$6 index=$7
+	local command
+
+	if (have_nft); then
+		r nft -f - <<-EOT
+		table inet shape_$hook {
+			chain c {
+				type filter hook $hook priority $priority
+				$key "$dev" meta l4proto $protocol imq todev $index
+			}
+		}
+		EOT
+		return
+	fi
+	for command in iptables-legacy ip6tables-legacy; do
+		(have_xt "$command") || skip "neither nft nor $command know imq"
+		r "$command" -t mangle -A "${hook^^}" "$option" "$dev" \
+			-p "$protocol" -j IMQ --todev "$index"
+	done
+}
+
+# all_left NETNS DEV: none is in it; for wait_for.
+all_left() {
+	[ "$(entered "$1" "$2")" = "$(left "$1" "$2")" ]
+}
+
+# no_other_counter NETNS DEV: nothing of what can happen to a packet other than
+# to enter and to leave has happened.
+no_other_counter() {
+	local counters
+
+	counters=$(ip netns exec "$1" ethtool -S "$2" |
+		awk '/bypass|drop|foreign/ && $2 != 0 { printf "%s %s ", $1, $2 }')
+	equal "$2: counters of exceptions that are not 0" "$counters" ""
 }
 
 # What there is -------------------------------------------------------------

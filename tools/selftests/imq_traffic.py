@@ -29,9 +29,11 @@ udp sends datagrams with a number and a pattern in them; more keys:
 
 It ends when all have arrived and nothing more came for 100 ms, or when all
 have been sent and nothing came for MS milliseconds (default 1000). A line per
-flow: sent=, got= (all that arrived), unique=, dup=, late= (behind a higher
-number), bad= (wrong content or size), lost= (never arrived), from= (source
-addresses, separated by +), and echoed=, edup=, ebad= for the echoes.
+flow: sent=, failed= (sent, and refused by the kernel at once), got= (all that
+arrived), unique=, dup=, late= (behind a higher number), bad= (wrong content or
+size), stray= (of an earlier run; in none of the others), lost= (never arrived),
+from= (source addresses, separated by +), and echoed=, edup=, ebad= for the
+echoes.
 
 tcp transfers data from the sender; more keys:
 
@@ -63,7 +65,7 @@ SO_SNDBUFFORCE = 32
 IP_TRANSPARENT = 19
 IPV6_TRANSPARENT = 75
 HEADER = struct.Struct("!III")
-MAGIC = 0x494D5131
+RUN = int.from_bytes(os.urandom(4), "big")
 PATTERN = bytes(i * 7 & 0xFF for i in range(256)) * 300
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -158,7 +160,7 @@ class Seen:
         self.flow = flow
         self.numbers = set()
         self.peers = set()
-        self.got = self.dup = self.late = self.bad = 0
+        self.got = self.dup = self.late = self.bad = self.stray = 0
         self.highest = -1
 
     def add(self, data, peer):
@@ -167,8 +169,12 @@ class Seen:
         if len(data) != self.flow.o["size"]:
             self.bad += 1
             return
-        magic, flow, number = HEADER.unpack_from(data)
-        if (magic != MAGIC or flow != self.flow.number or
+        run, flow, number = HEADER.unpack_from(data)
+        if run != RUN:
+            self.got -= 1
+            self.stray += 1
+            return
+        if (flow != self.flow.number or
                 data[HEADER.size:] != pattern(number, len(data))):
             self.bad += 1
             return
@@ -187,7 +193,7 @@ def pattern(number, size):
 
 
 def datagram(flow, number):
-    return (HEADER.pack(MAGIC, flow.number, number) +
+    return (HEADER.pack(RUN, flow.number, number) +
             pattern(number, flow.o["size"]))
 
 
@@ -252,9 +258,9 @@ class Udp:
     def report(self):
         s, e = self.seen, self.echoed
         print("id=%s sent=%d failed=%d got=%d unique=%d dup=%d late=%d bad=%d "
-              "lost=%d from=%s echoed=%d edup=%d ebad=%d" % (
+              "stray=%d lost=%d from=%s echoed=%d edup=%d ebad=%d" % (
                   self.flow.o["id"], self.sent, self.failed, s.got,
-                  len(s.numbers), s.dup, s.late, s.bad,
+                  len(s.numbers), s.dup, s.late, s.bad, s.stray,
                   self.sent - len(s.numbers), "+".join(sorted(s.peers)) or "-",
                   len(e.numbers), e.dup, e.bad))
 

@@ -1,0 +1,433 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# imq below IP: in the bridge family, on a bridge whose packets iptables sees
+# (br_netfilter), and on ingress and egress of an interface (netdev family).
+# Frames come out as they went in: addresses, VLAN tags, all protocols, also when
+# they wait, and when the qdisc splits GSO packets.
+#
+#    H1                     R                         H2
+#   ┌───────────┐          ┌───────────────┐         ┌───────────┐
+#   │ eth0      ├──────────┤ p1   br0   p2 ├─────────┤ eth0      │
+#   │ 10.0.9.1  │          │   10.0.9.254  │         │ 10.0.9.2  │
+#   │ fd00:9::1 │          │   fd00:9::fe  │         │ fd00:9::2 │
+#   │ eth0.5    │          │               │         │ eth0.5    │
+#   │ 10.0.5.1  │          │               │         │ 10.0.5.2  │
+#   └───────────┘          └───────────────┘         └───────────┘
+#
+# Or, for the netdev family, the router of imq_lib.sh (topology).
+
+. "$(dirname "$0")/imq_lib.sh"
+
+COUNT=30
+
+switch() {
+	local n ns
+
+	have_nft
+	new_ns "$R" "$H1" "$H2"
+	r ip link add imq0 type imq
+	r ip link add imq1 type imq
+	r ip link set imq0 up
+	r ip link set imq1 up
+	r ip link add br0 type bridge mcast_snooping 0 || skip "the kernel has no bridge"
+	ip link add p1 netns "$R" type veth peer name eth0 netns "$H1"
+	ip link add p2 netns "$R" type veth peer name eth0 netns "$H2"
+	for ns in "$R" "$H1" "$H2"; do
+		imq_sysctl "$ns"
+	done
+	ip -n "$R" -batch - <<-EOT
+	link set p1 master br0 up
+	link set p2 master br0 up
+	link set br0 up
+	address add 10.0.9.254/24 dev br0
+	address add fd00:9::fe/64 dev br0 nodad
+	EOT
+	for n in 1 2; do
+		[ "$n" -eq 1 ] && ns=$H1 || ns=$H2
+		ip -n "$ns" -batch - <<-EOT
+		link set eth0 address 02:00:00:00:00:0$n
+		address add 10.0.9.$n/24 dev eth0
+		address add fd00:9::$n/64 dev eth0 nodad
+		link set eth0 up
+		EOT
+	done
+	for ns in "$H1" "$R" "$H2"; do
+		wait_for 5 links_ready "$ns"
+	done
+}
+
+vlan() {
+	local n ns
+
+	for n in 1 2; do
+		[ "$n" -eq 1 ] && ns=$H1 || ns=$H2
+		ip -n "$ns" link add link eth0 name eth0.5 type vlan id 5 ||
+			skip "the kernel has no VLANs"
+		ip -n "$ns" address add "10.0.5.$n/24" dev eth0.5
+		ip -n "$ns" link set eth0.5 up
+	done
+}
+
+# What comes out at H2 is counted on its ingress, by what it looks like.
+look() {
+	on "$H2" nft -f - <<-EOT
+	table netdev look {
+		counter good { }
+		counter tagged { }
+		counter strange { }
+		chain c {
+			type filter hook ingress device "eth0" priority 0
+			ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 accept
+			ether saddr != { 02:00:00:00:00:01, 02:00:00:00:00:02, $(bridge_mac) } counter name strange accept
+			ether daddr != 02:00:00:00:00:02 counter name strange accept
+			ether saddr 02:00:00:00:00:01 ether type vlan vlan id 5 counter name tagged accept
+			ether saddr 02:00:00:00:00:01 ether type { ip, ip6, arp } counter name good accept
+			ether type != { ip, ip6, arp } counter name strange
+		}
+	}
+	EOT
+}
+
+bridge_mac() {
+	ip -n "$R" -o link show br0 | sed 's/.*link\/ether \([^ ]*\).*/\1/'
+}
+
+looks() {
+	ip netns exec "$H2" nft list counter netdev look "$1" |
+		awk '$1 == "packets" { print $2 }'
+}
+
+# wait HOW: the qdisc of both devices. Direct: the default.
+shaper() {
+	local dev
+
+	for dev in imq0 imq1; do
+		case $1 in
+		direct) ;;
+		deferred) r tc qdisc add dev "$dev" root netem delay 3ms limit 10000 ;;
+		tbf) r tc qdisc add dev "$dev" root tbf rate 100mbit burst 3000 limit 1000000 ;;
+		cake) have_sch cake; r tc qdisc add dev "$dev" root cake bandwidth 100mbit split-gso ;;
+		esac
+	done
+}
+
+# bridge_rules CHAIN...: each sends all packets to imq0.
+bridge_rules() {
+	local hook
+
+	{
+		echo "table bridge shape {"
+		for hook in "$@"; do
+			echo "chain c_$hook { type filter hook $hook priority 0; imq todev 0; }"
+		done
+		echo "}"
+	} | r nft -f -
+}
+
+# exchange FROM-TO-ADDRESSES...: each a pair of datagram flows from H1.
+exchange() {
+	local out id
+
+	out=$(udp "id=h2v4,from=$H1,to=$H2,dst=10.0.9.2,port=5001,count=$COUNT,echo=1" \
+		  "id=h2v6,from=$H1,to=$H2,dst=fd00:9::2,port=5002,count=$COUNT,echo=1" \
+		  "id=br0v4,from=$H1,to=$R,dst=10.0.9.254,port=5003,count=$COUNT,echo=1" \
+		  "id=br0v6,from=$H1,to=$R,dst=fd00:9::fe,port=5004,count=$COUNT,echo=1" "$@")
+	while read -r id; do
+		equal "$id: echoes" "$(field echoed "$(flow "$id" "$out")")" "$COUNT"
+		equal "$id: duplicates" "$(field dup "$(flow "$id" "$out")")" 0
+	done <<-EOT
+	$(printf '%s\n' "$out" | sed 's/id=\([^ ]*\) .*/\1/')
+	EOT
+}
+
+# bridge_hook HOW HOOK...: those that packets through the bridge, to it and from
+# it pass. ARP and neighbour discovery go through imq0, too.
+bridge_hook() {
+	local how=$1 n=0 hook
+	shift
+
+	switch
+	vlan
+	look
+	shaper "$how"
+	bridge_rules "$@"
+	exchange "id=vlan,from=$H1,to=$H2,dst=10.0.5.2,port=5005,count=$COUNT,echo=1"
+	# To H2: two flows of $COUNT, and ARP and the like
+	within "frames for H2" "$(looks good)" $((2 * COUNT)) $((2 * COUNT + 20))
+	within "tagged frames for H2" "$(looks tagged)" "$COUNT" $((COUNT + 10))
+	equal "strange frames for H2" "$(looks strange)" 0
+	# Three flows go through the bridge, two are with it, in both directions.
+	# And ARP and the like
+	for hook in "$@"; do
+		case $hook in
+		prerouting|postrouting) n=$((n + (6 + 2) * COUNT)) ;;
+		forward) n=$((n + 6 * COUNT)) ;;
+		input|output) n=$((n + 2 * COUNT)) ;;
+		esac
+	done
+	within "imq0: entered" "$(entered "$R" imq0)" "$n" $((n + 40 * $#))
+	wait_for 5 all_left "$R" imq0
+	no_other_counter "$R" imq0
+}
+
+# bridge_tcp HOW: GSO packets, and what becomes of them in a qdisc that splits.
+bridge_tcp() {
+	local out id
+
+	switch
+	vlan
+	look
+	have_sch tbf rate 1mbit burst 2000 limit 2000
+	shaper "$1"
+	bridge_rules prerouting forward postrouting
+	out=$(tcp "id=there4,from=$H1,to=$H2,dst=10.0.9.2,port=5001" \
+		  "id=back4,from=$H1,to=$H2,dst=10.0.9.2,port=5002,reverse=1" \
+		  "id=there6,from=$H1,to=$H2,dst=fd00:9::2,port=5003" \
+		  "id=vlan,from=$H1,to=$H2,dst=10.0.5.2,port=5005" \
+		  "id=local,from=$H1,to=$R,dst=10.0.9.254,port=5006,bytes=300000")
+	for id in there4 back4 there6 vlan local; do
+		equal "$id: intact" "$(field intact "$(flow "$id" "$out")")" yes
+	done
+	equal "strange frames for H2" "$(looks strange)" 0
+	within "frames for H2" "$(looks good)" 100 100000
+	within "tagged frames for H2" "$(looks tagged)" 20 100000
+	no_other_counter "$R" imq0
+}
+
+# iptables sees bridged packets, and IMQ rules queue them.
+br_netfilter() {
+	local command
+
+	have_xt "$1"
+	have_xt "ip6${1#ip}"
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	switch
+	look
+	shaper "$2"
+	for command in "$1" "ip6${1#ip}"; do
+		r "$command" -t mangle -A PREROUTING -m physdev --physdev-in p1 -p udp -j IMQ --todev 0
+		r "$command" -t mangle -A POSTROUTING -m physdev --physdev-is-bridged \
+			--physdev-out p1 -p udp -j IMQ --todev 1
+		r "$command" -A FORWARD -m physdev --physdev-in p1 --physdev-out p2 -p udp
+	done
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+		 echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables'
+	exchange
+	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
+		"$((4 * COUNT)) $((4 * COUNT))"
+	equal "imq1: entered, left" "$(entered "$R" imq1) $(left "$R" imq1)" \
+		"$((2 * COUNT)) $((2 * COUNT))"
+	for command in "$1" "ip6${1#ip}"; do
+		equal "$command: packets on FORWARD, by bridge port" \
+			"$(r "$command" -vxnL FORWARD | awk '/physdev|PHYSDEV/ { print $1 }')" "$COUNT"
+	done
+	equal "strange frames for H2" "$(looks strange)" 0
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+br_netfilter_tcp() {
+	local command out id
+
+	have_xt "$1"
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	switch
+	vlan
+	look
+	shaper "$2"
+	for command in "$1" "ip6${1#ip}"; do
+		r "$command" -t mangle -A PREROUTING -j IMQ --todev 0
+		r "$command" -t mangle -A POSTROUTING -j IMQ --todev 1
+	done
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+		 echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables
+		 echo 1 >/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged'
+	out=$(tcp "id=there4,from=$H1,to=$H2,dst=10.0.9.2,port=5001" \
+		  "id=back6,from=$H1,to=$H2,dst=fd00:9::2,port=5002,reverse=1" \
+		  "id=vlan,from=$H1,to=$H2,dst=10.0.5.2,port=5003")
+	for id in there4 back6 vlan; do
+		equal "$id: intact" "$(field intact "$(flow "$id" "$out")")" yes
+	done
+	equal "strange frames for H2" "$(looks strange)" 0
+	within "imq0: left" "$(left "$R" imq0)" 60 100000
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+# The bridge goes with packets of its own queued.
+bridge_deleted() {
+	local out
+
+	switch
+	have_sch netem delay 1ms
+	bridge_rules forward
+	r tc qdisc add dev imq0 root netem delay 1s limit 10000
+	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
+	wait_for 8 queued imq0 20
+	at_most 5 ip -n "$R" link del br0
+	sleep 1.2
+	out=$(udp_load_end)
+	equal "duplicates, damaged" "$(field dup "$out") $(field bad "$out")" "0 0"
+	equal "imq0: queued" "$(qdisc_backlog "$R" imq0)" 0
+}
+
+queued() {
+	[ "$(qdisc_backlog "$R" "$1")" -ge "$2" ]
+}
+
+# The netdev family ---------------------------------------------------------
+
+netdev_rules() {
+	have_nft
+	r nft -f - <<-EOT
+	table netdev shape {
+		chain in {
+			type filter hook ingress device "lan1" priority -10
+			imq todev 0
+		}
+		chain out {
+			type filter hook egress device "wan" priority 0
+			imq todev 1
+		}
+	}
+	EOT
+}
+
+# Both directions of R's work: what it receives on lan1 and sends on wan. Packets
+# from W are not of either.
+netdev() {
+	local out id
+
+	topology
+	shaper "$1"
+	netdev_rules
+	r nft -f - <<-EOT
+	table inet count {
+		counter pre { }
+		counter post { }
+		chain pre {
+			type filter hook prerouting priority 0
+			iifname "lan1" meta l4proto udp counter name pre
+		}
+		chain post {
+			type filter hook postrouting priority 0
+			oifname "wan" meta l4proto udp counter name post
+		}
+		chain masq {
+			type nat hook postrouting priority 100
+			oifname "wan" masquerade
+		}
+	}
+	EOT
+	out=$(udp "id=v4,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=$COUNT,echo=1" \
+		  "id=v6,from=$H1,to=$W,dst=2001:db8:f::2,port=5002,count=$COUNT,echo=1" \
+		  "id=local,from=$R,to=$W,dst=198.51.100.2,port=5003,count=$COUNT,echo=1")
+	for id in v4 v6 local; do
+		equal "$id: echoes" "$(field echoed "$(flow "$id" "$out")")" "$COUNT"
+		equal "$id: duplicates" "$(field dup "$(flow "$id" "$out")")" 0
+	done
+	equal "v4: source at W" "$(field from "$(flow v4 "$out")")" 198.51.100.1
+	equal "v6: source at W" "$(field from "$(flow v6 "$out")")" 2001:db8:f::1
+	equal "packets on PREROUTING" "$(nft_counter pre)" $((2 * COUNT))
+	equal "packets on POSTROUTING" "$(nft_counter post)" $((3 * COUNT))
+	# And ARP and the like
+	within "imq0: entered" "$(entered "$R" imq0)" $((2 * COUNT)) $((2 * COUNT + 20))
+	within "imq1: entered" "$(entered "$R" imq1)" $((3 * COUNT)) $((3 * COUNT + 20))
+	wait_for 5 all_left "$R" imq0
+	wait_for 5 all_left "$R" imq1
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+nft_counter() {
+	ip netns exec "$R" nft list counter inet count "$1" |
+		awk '$1 == "packets" { print $2 }'
+}
+
+# TCP, plain and with VLAN tags that the device strips and inserts
+netdev_tcp() {
+	local out id
+
+	topology
+	have_sch tbf rate 1mbit burst 2000 limit 2000
+	shaper "$1"
+	r ip link add link lan1 name lan1.5 type vlan id 5 || skip "the kernel has no VLANs"
+	h1 ip link add link eth0 name eth0.5 type vlan id 5
+	r ip address add 10.0.5.1/24 dev lan1.5
+	h1 ip address add 10.0.5.2/24 dev eth0.5
+	r ip link set lan1.5 up
+	h1 ip link set eth0.5 up
+	h1 ip rule add ipproto tcp dport 5005 lookup 5
+	h1 ip route add default via 10.0.5.1 table 5
+	netdev_rules
+	out=$(tcp "id=up4,from=$H1,to=$W,dst=198.51.100.2,port=5001" \
+		  "id=down4,from=$H1,to=$W,dst=198.51.100.2,port=5002,reverse=1" \
+		  "id=up6,from=$H1,to=$W,dst=2001:db8:f::2,port=5003" \
+		  "id=vlan,from=$H1,to=$W,dst=198.51.100.2,port=5005,src=10.0.5.2")
+	for id in up4 down4 up6 vlan; do
+		equal "$id: intact" "$(field intact "$(flow "$id" "$out")")" yes
+	done
+	equal "vlan: client's address" "$(field from "$(flow vlan "$out")")" 10.0.5.2
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+# A software flow table bypasses the hooks of IP, and so imq there; imq on ingress
+# still sees every packet (F25).
+flowtable() {
+	local out n
+
+	topology
+	have_nft
+	r nft -f - <<-EOT || skip "no flow tables"
+	table inet ft {
+		flowtable f {
+			hook ingress priority 0
+			devices = { "lan1", "wan" }
+		}
+		counter forwarded { }
+		chain c {
+			type filter hook forward priority 0
+			meta l4proto udp flow add @f
+			meta l4proto udp counter name forwarded
+		}
+	}
+	EOT
+	shaper "$1"
+	netdev_rules
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=200,gap=500,echo=1")
+	equal "echoes" "$(field echoed "$out")" 200
+	n=$(ip netns exec "$R" nft list counter inet ft forwarded | awk '$1 == "packets" { print $2 }')
+	within "packets on FORWARD: the rest took the flow table" "$n" 1 100
+	within "imq0: entered" "$(entered "$R" imq0)" 200 220
+	wait_for 5 all_left "$R" imq0
+	no_other_counter "$R" imq0
+}
+
+imq_begin
+for hook in prerouting input forward output postrouting; do
+	imq_test "bridge, $hook, direct" bridge_hook direct "$hook"
+	imq_test "bridge, $hook, deferred" bridge_hook deferred "$hook"
+done
+imq_test "bridge, all hooks, deferred" bridge_hook deferred \
+	prerouting input forward output postrouting
+for how in direct deferred tbf cake; do
+	imq_test "bridge, TCP and VLANs, $how" bridge_tcp "$how"
+done
+imq_test "bridge, deleted with packets queued" bridge_deleted
+imq_test "br_netfilter, direct" br_netfilter iptables-legacy direct
+imq_test "br_netfilter, deferred" br_netfilter iptables-legacy deferred
+for how in direct deferred tbf; do
+	imq_test "br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
+done
+imq_test "ingress and egress, direct" netdev direct
+imq_test "ingress and egress, deferred" netdev deferred
+for how in direct deferred tbf; do
+	imq_test "ingress and egress, TCP and VLANs, $how" netdev_tcp "$how"
+done
+imq_test "ingress before a flow table, direct" flowtable direct
+imq_test "ingress before a flow table, deferred" flowtable deferred
+imq_end
