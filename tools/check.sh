@@ -102,7 +102,7 @@ collect() {
 			else
 				result ok "$group: $line"
 			fi
-		elif [[ ! $line =~ ^[0-9]+\.\.[0-9]+$ ]]; then
+		elif [[ ! $line =~ ^([0-9]+\.\.[0-9]+|TAP\ version\ [0-9]+)$ ]]; then
 			printf '%s\n' "$line"
 		fi
 	done
@@ -257,7 +257,7 @@ group_static() {
 group_userland() {
 	local name plugins='' patched=$logs/patched args=()
 
-	mkdir -p "$patched/sbin"
+	mkdir -p "$patched"
 	for name in plugins iptables iproute2 nft; do
 		if prefix_of "$name"; then
 			result ok "userland: $name builds"
@@ -269,13 +269,13 @@ group_userland() {
 		fi
 		case $name in
 		plugins) plugins=$prefix ;;
-		iptables|iproute2) [ -z "$prefix" ] || ln -s "$prefix"/sbin/* "$patched/sbin/" ;;
+		iptables|iproute2) [ -z "$prefix" ] || cp -rsn "$prefix/." "$patched/" ;;
 		esac
 	done
 
 	if [ -n "$plugins" ]; then
 		args=("$plugins")
-		[ -z "$(ls "$patched/sbin")" ] || args+=("$patched")
+		[ ! -d "$patched/sbin" ] || args+=("$patched")
 		run_tests userland iptables-check \
 			env "IPTABLES_SRC=$(tools/sources.sh iptables 2>/dev/null)" \
 			"IPROUTE2_SRC=$(tools/sources.sh iproute2 2>/dev/null)" \
@@ -294,7 +294,7 @@ group_userland() {
 
 # group_guest KIND: the selftests in um-KIND.
 group_guest() {
-	local kind=$1 kernel name f prefixes=() nft='' limit
+	local kind=$1 kernel name f prefixes=() args nft='' limit
 
 	start_tools
 	if ! source_of linux "$kind: all tests in a guest"; then
@@ -312,13 +312,16 @@ group_guest() {
 		fi
 	done
 	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
-	for f in tools/selftests/*.sh; do
+	for f in tools/selftests/*.sh tools/userland/guest-check.sh; do
 		name=$(basename "$f" .sh)
 		case $name in *lib) continue ;; esac
 		case " $tests " in "  "|*" $name "*) ;; *) continue ;; esac
+		args=()
+		[ "$name" != guest-check ] || [ -z "$nft" ] || args=("$nft")
 		run_tests "$kind" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
 			--log "$logs/$kind-$name" --env "IMQ_NFT_PREFIX=$nft" \
-			"${prefixes[@]}" "$kernel" -- "$f"
+			--env "IPTABLES_SRC=$(tools/sources.sh iptables 2>/dev/null)" \
+			"${prefixes[@]}" "$kernel" -- "$f" "${args[@]}"
 	done
 }
 

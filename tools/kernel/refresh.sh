@@ -5,8 +5,9 @@
 #
 # Brings edits made in DIR, a tree of tools/kernel/quilt.sh, back: files that
 # are new in the series go to the source folders, edits of upstream files into
-# patches/. Files have to be known to quilt (quilt edit, quilt add), in the
-# patch that they belong to. New files of the series have to be in
+# patches/. A file has to be known to quilt (quilt edit, quilt add); an edit goes to
+# the last applied patch that has the file, so pop those above first if it
+# belongs to a lower one. New files of the series have to be in
 # tools/patches/files.map.
 set -euo pipefail
 # shellcheck source=../lib.sh
@@ -21,11 +22,15 @@ if [ ! -d .pc ] || [ ! -f patches/series ]; then
 fi
 export QUILT_DIFF_OPTS=-p
 q() { quilt --quiltrc /dev/null "$@"; }
+refresh() { q refresh -f -p ab --no-timestamps --no-index "$@" >&2; }
 
-[ -z "$(q unapplied 2>/dev/null)" ] || q push -a --fuzz=0 -q >&2
+# An edit belongs to the last applied patch that has the file: with patches
+# popped, the edits are of a lower one.
+refresh "$(q top)" || die "$(q top) can't be refreshed, see above"
+[ -z "$(q unapplied 2>/dev/null)" ] || q push -a --fuzz=0 -q >&2 ||
+	die "patches above do not apply any more: resolve that with quilt in $PWD"
 while read -r p; do
-	q refresh -p ab --no-timestamps --no-index "$p" >&2 ||
-		die "$p can't be refreshed: see above; edit below the patches on top of it"
+	refresh "$p" || die "$p can't be refreshed, see above"
 done < <(sed '/^$/d' patches/series)
 
 # content_after PATCH FILE: FILE as PATCH leaves it, which later ones may edit.

@@ -51,7 +51,8 @@ lock "userland-$name"
 if [ ! -f "$prefix/complete" ]; then
 	rm -rf "$prefix"
 	log "building $name"
-	"$IMQ_TOP/tools/userland/$name.sh" "${src[@]}" "$prefix" {IMQ_LOCK_FD}>&- >&2
+	# CHECK: libnftnl has tests of its own, which take some seconds.
+	CHECK=1 "$IMQ_TOP/tools/userland/$name.sh" "${src[@]}" "$prefix" {IMQ_LOCK_FD}>&- >&2
 	touch "$prefix/complete"
 	# Keep the three latest.
 	find "$IMQ_CACHE/userland" -maxdepth 1 -name "$name-*" -printf '%T@ %p\n' | sort -rn |
