@@ -36,7 +36,7 @@
 # What is measured, in each pass, once the downloads have run for $settle s:
 #   - received by each host in $measure s: bytes of the counter of its eth0, less
 #     14 bytes of Ethernet header per packet (bytes of IP; some ARP is in it)
-#   - meanwhile each host pings the server, ten times a second
+#   - meanwhile each host pings the server, ten times a second (ping.py)
 # Written to OUT:
 #   throughput.csv   pass,host,seconds,ip_bytes      cumulated, every $step s
 #   ping.csv         pass,host,seconds,rtt_ms        rtt_ms is empty for a lost one
@@ -60,7 +60,8 @@ shift 2
 settle=6	# s
 measure=20	# s
 step=0.5	# s
-pings=200	# ten a second: $measure s
+interval=0.1	# s, between pings
+pings=200	# $measure s of them
 line=40		# Mbit/s of Ethernet frames
 fifo=500	# ms of that
 delay=20ms	# of the way to the server: has fewer packets than the way back
@@ -125,6 +126,9 @@ start_network() {
 	n server ip addr add 203.0.113.10/24 dev net0
 	n server ip route add default via 203.0.113.1
 	n server sysctl -qw net.ipv4.tcp_congestion_control=cubic
+	# In one kernel the sender's hash of a connection travels with its packets,
+	# and fq_codel sorts by it. It must not change when TCP retransmits.
+	n server sysctl -qw net.core.txrehash=0
 	n isp ip addr add 203.0.113.1/24 dev net0
 	n isp tc qdisc add dev net0 root netem delay $delay limit 10000
 	n isp sysctl -qw net.ipv4.ip_forward=1
@@ -228,27 +232,6 @@ sample() {
 }
 step_us=$(awk -v s="$step" 'BEGIN { printf "%d", s * 1e6 }')
 
-# ping_log NAME LOG START: the pings of one host as lines of ping.csv
-ping_log() {
-	awk -v pass="$pass" -v host="$1" -v start="$3" -v sent="$pings" '
-	/icmp_seq=.*time=/ {
-		at = substr($1, 2) - start / 1e6
-		match($0, /icmp_seq=[0-9]+/)
-		seq = substr($0, RSTART + 9, RLENGTH - 9)
-		match($0, /time=[0-9.]+/)
-		rtt = substr($0, RSTART + 5, RLENGTH - 5)
-		if (seq in seen)
-			next
-		seen[seq] = 1
-		printf "%s,%s,%.3f,%s\n", pass, host, at - rtt / 1000, rtt
-		got++
-	}
-	END {
-		for (i = got; i < sent; i++)
-			printf "%s,%s,,\n", pass, host
-	}' "$2" >>"$out/ping.csv"
-}
-
 cpu() {
 	awk '/^cpu / { for (i = 2; i <= NF; i++) all += $i; print all - $5 - $6, all }' /proc/stat
 }
@@ -276,17 +259,18 @@ run_pass() {
 	now from
 	read -r b0 a0 < <(cpu)
 	for i in "${!names[@]}"; do
-		n "${names[i]}" ping -n -D -i 0.1 -c "$pings" 203.0.113.10 >"/tmp/ping.$i" &
+		n "${names[i]}" "$here/ping.py" 203.0.113.10 $pings $interval >"/tmp/ping.$i" &
 		pingers+=($!)
 	done
 	pause $measure
 	now to
 	read -r b1 a1 < <(cpu)
-	pause 1
-	wait "${pingers[@]}" || true
+	wait "${pingers[@]}"
 	for i in "${!names[@]}"; do
-		ping_log "${names[i]}" "/tmp/ping.$i" "$start"
-	done
+		awk -F, -v pass="$pass" -v host="${names[i]}" -v start="$start" '{
+			printf "%s,%s,%.3f,%s\n", pass, host, $1 - start / 1e6, $2
+		}' "/tmp/ping.$i"
+	done >>"$out/ping.csv"
 	awk -v pass="$pass" -v from=$((from - start)) -v to=$((to - start)) \
 		-v busy=$((b1 - b0)) -v all=$((a1 - a0)) -v idle="$idle" 'BEGIN {
 		printf "%s,%.3f,%.3f,%.0f,%s\n", pass, from / 1e6, to / 1e6,

@@ -36,7 +36,7 @@ while read -r name addr rate _; do
 	class=${addr##*.}
 	tc class add dev ifb0 parent 1:1 classid "1:$class" htb \
 		rate "${rate}mbit" burst 16k cburst 16k
-	tc qdisc add dev ifb0 parent "1:$class" fq_codel
+	tc qdisc add dev ifb0 parent "1:$class" fq_codel flows 16384
 	tc filter add dev ifb0 parent 1: protocol ip \
 		handle "$class" fw classid "1:$class"
 done <"$hosts"

@@ -29,14 +29,14 @@ set style fill solid 1.0 noborder
 
 # The panels' edges, in shares of the page.
 left = 0.058
-right = 0.930
+right = 0.927
 top_from = 0.515
 top_to = 0.835
 bottom_from = 0.115
 bottom_to = 0.385
 gap = 0.022
 width = (right - left - gap * (np - 1)) / np
-half = (right - left - 0.075) / 2
+half = (right - left - 0.085) / 2
 
 set multiplot
 set label 1 heading at screen left, 0.957 left font ",23" tc rgb ink
@@ -51,7 +51,7 @@ set yrange [0:top_rate]
 set xtics 5
 set ytics 4
 set xlabel "seconds since the downloads began" tc rgb ink offset 0, 0.4
-set ylabel "received, Mbit/s" tc rgb ink offset 0.5, 0
+set ylabel "received, Mbit/s" tc rgb ink offset -0.4, 0
 set object 1 rectangle from 0, 0 to from, top_rate fc rgb 0xf0f0f0 fs noborder behind
 do for [h = 1:nh] {
 	set arrow h from 0, rate(h) to to, rate(h) nohead dt (9, 6) lw 1.7 lc rgb colour[h] back
@@ -101,7 +101,7 @@ do for [p = 1:np] {
 set lmargin at screen left
 set rmargin at screen left + half
 set label 3 "Received, as a share of what was agreed" at graph 0, 1.1 left font ",17" tc rgb ink
-set ylabel "percent (log scale)" tc rgb ink offset 0.5, 0
+set ylabel "percent (log scale)" tc rgb ink offset 0, 0
 set yrange [share_min:share_max]
 set ytics (6.25, 12.5, 25, 50, 100, 200, 400, 800, 1600)
 set arrow 1 from graph 0, first 100 to graph 1, first 100 nohead lw 1.2 lc rgb ink front
@@ -117,13 +117,13 @@ unset arrow
 set lmargin at screen right - half
 set rmargin at screen right
 set label 3 "Ping while downloading{/*0.75 :  median, 5th to 95th percentile}" at graph 0, 1.1 left font ",17" tc rgb ink
-set ylabel "round trip, ms (log scale)" tc rgb ink offset 0.5, 0
+set ylabel "round trip, ms (log scale)" tc rgb ink offset 0, 0
 set yrange [rtt_min:rtt_max]
 set ytics (5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 set arrow 1 from graph 0, first limit to graph 1, first limit nohead dt (9, 6) lw 1.5 lc rgb ink back
-set label 4 sprintf("goal %g ms", limit) at graph 1.015, first limit left font ",12" tc rgb ink
+set label 4 sprintf("goal %g ms", limit) at graph 1.015, first limit left font ",11" tc rgb ink
 set arrow 2 from graph 0, first idle to graph 1, first idle nohead dt (2, 4) lw 1.5 lc rgb grey back
-set label 5 "idle line" at graph 1.015, first idle left font ",12" tc rgb grey
+set label 5 "idle line" at graph 1.015, first idle left font ",11" tc rgb grey
 set bars 0.6
 plot data . "/summary" using (slot($1, $2)):4:5:6:(colour[int($2)]) \
 		with yerrorbars pt 7 ps 1.3 lw 2.4 lc rgb variable, \

@@ -96,7 +96,7 @@ END {
 	for (p = 1; p <= np; p++)
 		printf "short%d = \"%s\"\ntitle%d = \"%s%s\"\n", p, name[title[p]], p,
 		       name[title[p]], what[title[p]]
-	printf "from = %s\nto = %s\ntop_rate = %s\n", from, to, top * 1.08
+	printf "from = %s\nto = %s\ntop_rate = %s\n", from, to, top * 1.16
 	printf "share_min = %s\nshare_max = %s\n", share_min * 0.7, share_max * 1.6
 	printf "idle = %s\nrtt_min = %s\nrtt_max = %s\n", idle / np, idle / np / 1.6, (rtt_max > 60 ? rtt_max : 60) * 1.7
 }' "$dir/passes.csv" "$dir/summary.csv" "$tmp"/*.rate "$tmp/summary" >"$tmp/vars"
@@ -114,7 +114,10 @@ Dashed: the agreed rates, $sum Mbit/s together. The less a host has agreed to, t
 footer = "Linux $(about kernel) in User Mode Linux, $(about time) time; IMQ rules: $(about rules). \
 Received: IP packets at the host's interface."
 EOF
-gnuplot -e "set terminal pngcairo size 1600, 1080 font 'DejaVu Sans,13' background '#ffffff'" \
+# As wide as its panels need.
+np=$(($(wc -l <"$dir/passes.csv") - 1))
+size="$((np > 3 ? 100 + 500 * np : 1600)), 1080"
+gnuplot -e "set terminal pngcairo size $size font 'DejaVu Sans,13' background '#ffffff'" \
 	-e "set output '$dir/demo.png'" "$tmp/vars" "$here/plot.gp"
-gnuplot -e "set terminal svg size 1600, 1080 font 'DejaVu Sans,13' background '#ffffff'" \
+gnuplot -e "set terminal svg size $size font 'sans-serif,13' background '#ffffff'" \
 	-e "set output '$dir/demo.svg'" "$tmp/vars" "$here/plot.gp"

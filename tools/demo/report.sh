@@ -92,6 +92,9 @@ function centered(s, width,    left) {
 	left = int((width - length(s)) / 2)
 	return sprintf("%*s%-*s", left, "", width - left, s)
 }
+function ms(rtt) {
+	return rtt == "inf" ? "lost" : sprintf("%.1f ms", rtt)
+}
 FNR == 1 { next }
 FILENAME ~ /passes.csv$/ { pass[++passes] = $1; busy[$1] = $4; idles = idles (passes > 1 ? ", " : " ") sprintf("%.1f", $5); next }
 {
@@ -110,9 +113,9 @@ FILENAME ~ /passes.csv$/ { pass[++passes] = $1; busy[$1] = $4; idles = idles (pa
 		bad[++bads] = sprintf("%s: %.2f instead of %.2f Mbit/s (%+.1f %%)", $2, $4, $3, $5)
 	# "inf" is compared as text by some awks
 	if ($8 == "inf" || $8 + 0 >= max_rtt)
-		bad[++bads] = sprintf("%s: median of the ping %s ms", $2, $8)
+		bad[++bads] = sprintf("%s: median of the ping %s", $2, ms($8))
 	if ($9 == "inf" || $9 + 0 >= max_rtt)
-		bad[++bads] = sprintf("%s: 95th percentile of the ping %s ms", $2, $9)
+		bad[++bads] = sprintf("%s: 95th percentile of the ping %s", $2, ms($9))
 }
 END {
 	title["none"] = "no shaper"
