@@ -172,8 +172,14 @@ prefix_of() {
 
 # Groups --------------------------------------------------------------------
 
+# The files of this repository, also where git is not at hand.
+all_files() {
+	git ls-files -co --exclude-standard 2>/dev/null ||
+		find . -path ./work -prune -o -path ./out -prune -o -type f -printf '%P\n'
+}
+
 shell_scripts() {
-	git ls-files -co --exclude-standard | while read -r f; do
+	all_files | while read -r f; do
 		case $f in
 		*.sh) echo "$f" ;;
 		*.patch|*.c|*.h|*.py) ;;
@@ -232,7 +238,7 @@ group_static() {
 	else
 		result skip "static: shellcheck" "not installed"
 	fi
-	for f in $(git ls-files -co --exclude-standard '*.py'); do
+	for f in $(all_files | grep '\.py$'); do
 		try "static: $f compiles" /usr/bin/python3 -c \
 			'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f"
 	done

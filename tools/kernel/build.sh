@@ -61,8 +61,8 @@ wanted() {
 		case $line in
 		CONFIG_*IMQ*)
 			option=${line#CONFIG_}
-			cat /dev/null "${patches[@]}" |
-				grep -qE "^\+(config|menuconfig) ${option%%=*}\$" || continue ;;
+			grep -qE "^\+(config|menuconfig) ${option%%=*}\$" \
+				/dev/null "${patches[@]}" || continue ;;
 		esac
 		printf '%s\n' "$line"
 	done
