@@ -15,20 +15,22 @@
 
 #include "imq.h"
 
-static void imq_cell_kick(struct irq_work *work)
+static void imq_cell_kick(void *data)
 {
-	napi_schedule(&container_of(work, struct imq_cell, kick)->napi);
+	struct imq_cell *cell = data;
+
+	__napi_schedule_irqoff(&cell->napi);
 }
 
-/* Bottom halves are off, so a CPU that is online stays so until it has got the
- * irq_work. The cell of a CPU that is not is polled here.
- */
+/* As RPS does. The cell of a CPU that is not online is polled here. */
 static void imq_cell_schedule(struct imq_cell *cell, int cpu)
 {
-	if (cpu == smp_processor_id() || !cpu_online(cpu))
-		napi_schedule(&cell->napi);
-	else
-		irq_work_queue_on(&cell->kick, cpu);
+	if (!napi_schedule_prep(&cell->napi))
+		return;
+
+	if (cpu == smp_processor_id() ||
+	    smp_call_function_single_async(cpu, &cell->kick))
+		__napi_schedule(&cell->napi);
 }
 
 /* The consumer looks at @pending before it ends: only the first packet has to
@@ -43,7 +45,7 @@ static void imq_cell_add(struct imq_cell *cell, int cpu, struct sk_buff *skb,
 	__skb_queue_tail(&cell->queue, skb);
 	first = !cell->pending;
 	WRITE_ONCE(cell->pending, cell->pending + 1);
-	full = cell->pending >= IMQ_CELL_LIMIT;
+	full = skb_queue_len(&cell->queue) >= IMQ_CELL_LIMIT;
 	if (full) {
 		cell->full = true;
 		netif_tx_stop_queue(skb_get_tx_queue(dev, skb));
@@ -85,22 +87,6 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	return NETDEV_TX_OK;
 }
 
-static unsigned int imq_cell_take(struct imq_cell *cell, unsigned int max,
-				  struct sk_buff_head *batch)
-{
-	unsigned int n = 0;
-	struct sk_buff *skb;
-
-	spin_lock(&cell->queue.lock);
-	while (n < max && (skb = __skb_dequeue(&cell->queue))) {
-		__skb_queue_tail(batch, skb);
-		n++;
-	}
-	spin_unlock(&cell->queue.lock);
-
-	return n;
-}
-
 static void imq_wake_queues(struct net_device *dev)
 {
 	unsigned int i;
@@ -113,22 +99,39 @@ static void imq_wake_queues(struct net_device *dev)
 	}
 }
 
-/* Returns true if there is more to do. */
-static bool imq_cell_done(struct imq_cell *cell, unsigned int n,
-			  struct net_device *dev)
+static unsigned int imq_cell_take(struct imq_cell *cell, unsigned int max,
+				  struct sk_buff_head *batch,
+				  struct net_device *dev)
 {
-	bool more, wake;
+	unsigned int n = 0;
+	struct sk_buff *skb;
+	bool wake;
 
 	spin_lock(&cell->queue.lock);
-	WRITE_ONCE(cell->pending, cell->pending - n);
-	more = cell->pending;
-	wake = cell->full && cell->pending < IMQ_CELL_LIMIT;
+	while (n < max && (skb = __skb_dequeue(&cell->queue))) {
+		__skb_queue_tail(batch, skb);
+		n++;
+	}
+	wake = cell->full && skb_queue_len(&cell->queue) < IMQ_CELL_LIMIT;
 	if (wake)
 		cell->full = false;
 	spin_unlock(&cell->queue.lock);
 
 	if (wake)
 		imq_wake_queues(dev);
+
+	return n;
+}
+
+/* Returns true if there is more to do. */
+static bool imq_cell_done(struct imq_cell *cell, unsigned int n)
+{
+	bool more;
+
+	spin_lock(&cell->queue.lock);
+	WRITE_ONCE(cell->pending, cell->pending - n);
+	more = cell->pending;
+	spin_unlock(&cell->queue.lock);
 
 	return more;
 }
@@ -145,14 +148,14 @@ static int imq_poll(struct napi_struct *napi, int budget)
 		return 0;	/* netpoll */
 
 	__skb_queue_head_init(&batch);
-	n = imq_cell_take(cell, budget, &batch);
+	n = imq_cell_take(cell, budget, &batch, dev);
 
 	rcu_read_lock();
 	while ((skb = __skb_dequeue(&batch)))
 		nf_imq_resume(skb, dev);
 	rcu_read_unlock();
 
-	if (imq_cell_done(cell, n, dev) || n == budget)
+	if (imq_cell_done(cell, n) || n == budget)
 		return budget;
 
 	napi_complete_done(napi, n);
@@ -187,7 +190,7 @@ int imq_cells_init(struct net_device *dev)
 		struct imq_cell *cell = per_cpu_ptr(imq->cells, cpu);
 
 		skb_queue_head_init(&cell->queue);
-		init_irq_work(&cell->kick, imq_cell_kick);
+		INIT_CSD(&cell->kick, imq_cell_kick, cell);
 		u64_stats_init(&cell->stats.syncp);
 		/* Nobody can busy poll for what belongs to many sockets. */
 		set_bit(NAPI_STATE_NO_BUSY_POLL, &cell->napi.state);
@@ -215,7 +218,6 @@ void imq_cells_stop(struct net_device *dev)
 	for_each_possible_cpu(cpu) {
 		struct imq_cell *cell = per_cpu_ptr(imq->cells, cpu);
 
-		irq_work_sync(&cell->kick);
 		napi_disable(&cell->napi);
 		imq_cell_purge(cell, dev);
 	}

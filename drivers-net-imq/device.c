@@ -33,7 +33,7 @@
 static const char imq_counter_names[NF_IMQ_COUNTERS][ETH_GSTRING_LEN] = {
 	[NF_IMQ_BYPASS_DOWN]	= "bypass_down",
 	[NF_IMQ_BYPASS_NOMEM]	= "bypass_nomem",
-	[NF_IMQ_BYPASS_SHARED]	= "bypass_shared",
+	[NF_IMQ_BYPASS_UNFIT]	= "bypass_unfit",
 	[NF_IMQ_DROP_DEV]	= "drop_dev",
 	[NF_IMQ_DROP_HOOK]	= "drop_hook",
 	[NF_IMQ_DROP_SOCK]	= "drop_sock",
@@ -65,7 +65,9 @@ void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 	u64_stats_update_end(&stats->syncp);
 	local_bh_enable();
 
+	/* It is also without a qdisc for a moment when that is replaced. */
 	if (counter == NF_IMQ_BYPASS_DOWN &&
+	    !(netif_running(dev) && netif_carrier_ok(dev)) &&
 	    !test_and_set_bit(0, &imq->down_logged))
 		netdev_warn(dev, "device is down, packets pass unshaped\n");
 }
@@ -136,10 +138,20 @@ static int imq_open(struct net_device *dev)
 
 static int imq_stop(struct net_device *dev)
 {
-	netif_tx_stop_all_queues(dev);
+	netif_tx_disable(dev);
 	imq_cells_stop(dev);
 
 	return 0;
+}
+
+/* netdev_pick_tx() remembers its choice in the socket, for the real device. */
+static u16 imq_select_queue(struct net_device *dev, struct sk_buff *skb,
+			    struct net_device *sb_dev)
+{
+	if (!skb->sk)
+		return netdev_pick_tx(dev, skb, sb_dev);
+
+	return reciprocal_scale(skb_get_hash(skb), dev->real_num_tx_queues);
 }
 
 static const struct net_device_ops imq_netdev_ops = {
@@ -147,6 +159,7 @@ static const struct net_device_ops imq_netdev_ops = {
 	.ndo_uninit		= imq_uninit,
 	.ndo_open		= imq_open,
 	.ndo_stop		= imq_stop,
+	.ndo_select_queue	= imq_select_queue,
 	.ndo_start_xmit		= imq_xmit,
 	.ndo_get_stats64	= imq_get_stats64,
 	.ndo_features_check	= passthru_features_check,

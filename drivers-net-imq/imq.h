@@ -2,9 +2,9 @@
 #ifndef _IMQ_H
 #define _IMQ_H
 
-#include <linux/irq_work.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <linux/smp.h>
 #include <linux/u64_stats_sync.h>
 #include <net/netfilter/nf_imq.h>
 
@@ -31,9 +31,10 @@ struct imq_stats {
  *	consumer (@napi)
  * @pending: packets in @queue, and those that @napi has taken and not finished;
  *	written under @queue.lock
- * @full: a tx queue was stopped because of @pending; under @queue.lock
+ * @full: a tx queue was stopped because of @queue; under its lock
  * @napi: passes the packets on
- * @kick: schedules @napi from another CPU
+ * @kick: schedules @napi on its CPU from another one; belongs, as @napi does,
+ *	to whom napi_schedule_prep() has said so
  * @stats: counters
  */
 struct imq_cell {
@@ -41,7 +42,7 @@ struct imq_cell {
 	unsigned int		pending;
 	bool			full;
 	struct napi_struct	napi;
-	struct irq_work		kick;
+	call_single_data_t	kick;
 	struct imq_stats	stats;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* imq: creation of devices, their index, and the module */
 
+#include <linux/ctype.h>
 #include <linux/if_link.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
@@ -81,7 +82,8 @@ static int imq_index_choose(struct net *net, const char *name,
 		return index;
 	}
 
-	if (!strncmp(name, "imq", 3) && !kstrtouint(name + 3, 10, &index) &&
+	if (!strncmp(name, "imq", 3) && isdigit(name[3]) &&
+	    !kstrtouint(name + 3, 10, &index) &&
 	    index <= NF_IMQ_INDEX_MAX) {
 		if (imq_find(net, index)) {
 			NL_SET_ERR_MSG_FMT(extack,
@@ -255,6 +257,10 @@ static int __init imq_create(u16 index)
 	struct net_device *dev;
 	char name[IFNAMSIZ];
 	int err;
+
+	/* made by somebody else since the link type was registered */
+	if (imq_find(&init_net, index))
+		return -EEXIST;
 
 	snprintf(name, sizeof(name), "imq%u", index);
 	dev = alloc_netdev_mqs(sizeof(struct imq_dev), name, NET_NAME_ENUM,

@@ -21,6 +21,7 @@
 #define pr_fmt(fmt) "imq: " fmt
 
 #include <linux/hash.h>
+#include <linux/if_vlan.h>
 #include <linux/if_bridge.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
@@ -35,7 +36,11 @@
 #include <net/net_namespace.h>
 #include <net/netfilter/nf_imq.h>
 #include <net/netns/generic.h>
+#include <net/request_sock.h>
+#include <net/sch_generic.h>
 #include <net/sock.h>
+
+#include <asm/sections.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/imq.h>
@@ -43,6 +48,7 @@
 struct nf_imq_net {
 	atomic_long_t no_device;	/* accepted: no device with the index */
 	atomic_long_t no_driver;	/* accepted: imq is not loaded */
+	atomic_long_t no_memory;	/* accepted: could not be marked */
 };
 
 static unsigned int nf_imq_net_id __read_mostly;
@@ -58,21 +64,12 @@ static atomic_t nf_imq_module_gen;
 DEFINE_PER_CPU(struct nf_imq_own, nf_imq_own);
 EXPORT_PER_CPU_SYMBOL_GPL(nf_imq_own);
 
-/* Numbers the calls of nf_imq_queue() on a CPU. */
+/* Numbers the calls of nf_imq_queue(), in steps of nr_cpu_ids. */
 static DEFINE_PER_CPU(u32, nf_imq_token);
 
 EXPORT_TRACEPOINT_SYMBOL_GPL(imq_drop);
 
 /* References of the extension */
-
-static void nf_imq_sock_put(struct sock *sk)
-{
-#ifdef CONFIG_INET
-	sock_gen_put(sk);
-#else
-	sock_put(sk);
-#endif
-}
 
 /**
  * nf_imq_ext_hold - take the references of a copied extension
@@ -93,9 +90,9 @@ void nf_imq_ext_hold(struct nf_imq_ext *ext)
 void nf_imq_ext_put(struct nf_imq_ext *ext)
 {
 	if (ext->state_sk)
-		nf_imq_sock_put(ext->state_sk);
+		sock_gen_put(ext->state_sk);
 	if (ext->skb_sk)
-		nf_imq_sock_put(ext->skb_sk);
+		sock_gen_put(ext->skb_sk);
 }
 
 /* An extension with no references, that nobody else sees.
@@ -144,13 +141,18 @@ static bool nf_imq_save_sk(struct sk_buff *skb, struct nf_imq_ext *ext,
 		    !skb_sk_is_prefetched(skb)))
 		return true;
 
+	/* bpf_sk_assign_tcp_reqsk() assigns one that isn't counted at all. */
+	if (sk->sk_state == TCP_NEW_SYN_RECV && inet_reqsk(sk)->syncookie)
+		return true;
+
 	if (skb_sk_is_prefetched(skb) && !sk_is_refcounted(sk)) {
 		if (!refcount_inc_not_zero(&sk->sk_refcnt))
 			return false;
 		ext->flags |= NF_IMQ_F_SK_BORROWED;
 	}
 	ext->skb_sk = sk;
-	ext->destructor = skb->destructor;
+	if (skb_sk_is_prefetched(skb))
+		ext->flags |= NF_IMQ_F_SK_PREFETCHED;
 	skb->sk = NULL;
 	skb->destructor = NULL;
 
@@ -191,31 +193,50 @@ static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext)
 	bool rx = ext->pf == NFPROTO_NETDEV ? ext->hook == NF_NETDEV_INGRESS :
 					      ext->hook <= NF_INET_FORWARD;
 
-	if (!rx || !skb->tstamp)
+	if (!rx)
 		return;
 
 	ext->tstamp = skb->tstamp;
 	ext->tstamp_type = skb->tstamp_type;
-	ext->flags |= NF_IMQ_F_RX_TSTAMP;
+	ext->flags |= NF_IMQ_F_RX;
 	skb->tstamp = 0;
 	skb->tstamp_type = SKB_CLOCK_REALTIME;
 }
 
-/* The device sees the network header first, as its link type says. */
-static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
+/* The device sees the network header first, as its link type says. Only in front
+ * of a VLAN tag in line, it sees the mac header: the tag is found from there.
+ */
+static int nf_imq_pull_len(const struct sk_buff *skb)
 {
 	int nhoff = skb_network_offset(skb);
 
-	ext->pulled = 0;
-	if (nhoff > 0 && nhoff <= NF_IMQ_MAC_MAX && nhoff <= skb_headlen(skb)) {
-		__skb_pull(skb, nhoff);
-		ext->pulled = nhoff;
-	}
+	if (eth_type_vlan(skb->protocol))
+		return skb_mac_header_was_set(skb) ? skb_mac_offset(skb) : 0;
+
+	return nhoff > 0 && nhoff <= skb_headlen(skb) ? nhoff : 0;
+}
+
+static void nf_imq_pull(struct sk_buff *skb, int len)
+{
+	if (len > 0)
+		__skb_pull(skb, len);
+	else if (len < 0)
+		__skb_push(skb, -len);
+}
+
+static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	int len = nf_imq_pull_len(skb);
+
+	ext->pulled = abs(len) <= NF_IMQ_MAC_MAX ? len : 0;
+	nf_imq_pull(skb, ext->pulled);
+
 	ext->nhoff = skb_network_offset(skb);
-	ext->head = skb->head;
+	ext->thoff = skb_transport_header_was_set(skb) ?
+		     skb_transport_offset(skb) : NF_IMQ_UNSET;
 	ext->mac_len = skb->mac_len;
 	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
-						     NF_IMQ_MAC_UNSET;
+						     NF_IMQ_UNSET;
 
 	if (skb_is_gso(skb) && ext->mac_off > 0 &&
 	    ext->mac_off <= NF_IMQ_MAC_MAX) {
@@ -235,6 +256,12 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
 
 	ext->hook_index = index;
+	ext->next_fn = NULL;
+	if (index + 1 < e->num_hook_entries) {
+		ext->next_fn = READ_ONCE(e->hooks[index + 1].hook);
+		ext->next_priv = e->hooks[index + 1].priv;
+	}
+
 	for (;;) {
 		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
 
@@ -253,14 +280,23 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
  */
 static int nf_imq_home_cpu(const struct sk_buff *skb)
 {
+	const struct sock *sk = skb->sk;
 	int cpu;
 
-	if (!skb->sk)
+	if (!sk || !sk_fullsock(sk) || !sk_is_inet(sk))
 		return smp_processor_id();
 
-	cpu = reciprocal_scale(hash_ptr(skb->sk, 32), nr_cpu_ids);
+	cpu = reciprocal_scale(hash_ptr(sk, 32), nr_cpu_ids);
 
 	return cpu_online(cpu) ? cpu : smp_processor_id();
+}
+
+/* A tunnel's packets may carry a device of its own namespace at the hooks of the
+ * underlay's: nothing behind those hooks needs it.
+ */
+static int nf_imq_ifindex(const struct net_device *dev, const struct net *net)
+{
+	return dev && net_eq(dev_net(dev), net) ? dev->ifindex : 0;
 }
 
 /* Bottom halves are off: smp_processor_id() and the token are stable. */
@@ -272,12 +308,15 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 	ext->pf = state->pf;
 	ext->hook = state->hook;
 	ext->okfn = state->okfn;
-	ext->in = state->in ? state->in->ifindex : 0;
-	ext->out = state->out ? state->out->ifindex : 0;
-	ext->dev = skb->dev ? skb->dev->ifindex : 0;
+	ext->in = nf_imq_ifindex(state->in, state->net);
+	ext->out = nf_imq_ifindex(state->out, state->net);
+	ext->dev = nf_imq_ifindex(skb->dev, state->net);
 	ext->module_gen = atomic_read(&nf_imq_module_gen);
-	ext->token = __this_cpu_inc_return(nf_imq_token);
+	ext->token = __this_cpu_add_return(nf_imq_token, nr_cpu_ids);
 	ext->queue_mapping = skb->queue_mapping;
+#if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
+	ext->napi_id = skb->napi_id;
+#endif
 	nf_imq_save_hook(ext, e, index);
 	nf_imq_save_bridge(skb, ext);
 	nf_imq_save_tstamp(skb, ext);
@@ -315,7 +354,8 @@ static void nf_imq_restore_sk(struct sk_buff *skb, struct nf_imq_ext *ext)
 			ext->skb_sk = NULL;
 	}
 	skb->sk = sk;
-	skb->destructor = ext->destructor;
+	skb->destructor = ext->flags & NF_IMQ_F_SK_PREFETCHED ? sock_pfree :
+								sock_edemux;
 }
 
 static void nf_imq_restore_bridge(struct sk_buff *skb,
@@ -333,12 +373,12 @@ static void nf_imq_restore_bridge(struct sk_buff *skb,
 static bool nf_imq_restore_mac(struct sk_buff *skb,
 			       const struct nf_imq_ext *ext)
 {
-	if (ext->mac_off == NF_IMQ_MAC_UNSET) {
+	if (ext->mac_off == NF_IMQ_UNSET) {
 		skb_unset_mac_header(skb);
 		return true;
 	}
 
-	if (ext->flags & NF_IMQ_F_MAC_HEADER && skb->head != ext->head) {
+	if (ext->flags & NF_IMQ_F_MAC_HEADER && !skb_is_gso(skb)) {
 		if (skb_cow_head(skb, ext->mac_off))
 			return false;
 		memcpy(skb->data - ext->mac_off, ext->mac, ext->mac_off);
@@ -354,11 +394,16 @@ static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 	if (unlikely(!nf_imq_restore_mac(skb, ext)))
 		return false;
 
-	if (ext->pulled)
-		__skb_push(skb, ext->pulled);
+	/* validate_xmit_skb() moves it to where the checksum starts. */
+	if (ext->thoff != NF_IMQ_UNSET)
+		skb_set_transport_header(skb, ext->thoff);
+	nf_imq_pull(skb, -ext->pulled);
 	skb->mac_len = ext->mac_len;
 	skb->queue_mapping = ext->queue_mapping;
-	if (ext->flags & NF_IMQ_F_RX_TSTAMP) {
+#if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
+	skb->napi_id = ext->napi_id;
+#endif
+	if (ext->flags & NF_IMQ_F_RX) {
 		skb->tstamp = ext->tstamp;
 		skb->tstamp_type = ext->tstamp_type;
 	}
@@ -408,8 +453,9 @@ static bool nf_imq_same_hook(const struct nf_hook_entries *e, unsigned int i,
 			ext->priority;
 }
 
-/* Where to go on: behind the hook that queued the packet, or, when that has
- * gone, at the first one with a higher priority.
+/* Where to go on: behind the hook that queued the packet; when that has gone,
+ * at the one that was behind it; and when that has gone too, at the first one
+ * with a higher priority.
  */
 static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 				     const struct nf_imq_ext *ext)
@@ -423,6 +469,12 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 	for (i = 0; i < n; i++)
 		if (nf_imq_same_hook(e, i, ext))
 			return i + 1;
+
+	for (i = 0; i < n && ext->next_fn; i++)
+		if (e->hooks[i].hook == ext->next_fn &&
+		    e->hooks[i].priv == ext->next_priv &&
+		    READ_ONCE(all[i])->priority >= ext->priority)
+			return i;
 
 	for (i = 0; i < n; i++)
 		if (READ_ONCE(all[i])->priority > ext->priority)
@@ -443,7 +495,8 @@ static void nf_imq_okfn(struct sk_buff *skb, const struct nf_hook_state *state)
 #ifdef CONFIG_NET_CLS_ACT
 		skb->tc_skip_classify = 1;
 #endif
-		netif_receive_skb(skb);
+		/* not by RPS again, behind packets that came later */
+		netif_receive_skb_core(skb);
 	} else {
 		nf_skip_egress(skb, true);
 		dev_queue_xmit(skb);
@@ -487,7 +540,9 @@ static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
 static bool nf_imq_okfn_alive(const struct nf_imq_ext *ext)
 {
 	return ext->module_gen == atomic_read(&nf_imq_module_gen) ||
-	       !ext->okfn || core_kernel_text((unsigned long)ext->okfn);
+	       !ext->okfn ||
+	       core_kernel_text((unsigned long)
+				dereference_function_descriptor(ext->okfn));
 }
 
 static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
@@ -573,7 +628,7 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 		nf_imq_okfn(skb, &state);
 put_sk:
 	if (sk)
-		nf_imq_sock_put(sk);
+		sock_gen_put(sk);
 }
 EXPORT_SYMBOL_GPL(nf_imq_resume);
 
@@ -630,21 +685,59 @@ static bool nf_imq_inside(const struct sk_buff *skb,
 	       ext->net == state->net && ext->imq == state->out->ifindex;
 }
 
-/* The hooks that packets are queued at; NF_QUEUE verdicts with our flag can
- * come from userspace (nfnetlink_queue), for any.
+/* Hooks where somebody can go on with the packet later. NF_QUEUE verdicts with
+ * our flag can come from userspace (nfnetlink_queue), for any hook.
  */
-static bool nf_imq_supported(const struct nf_hook_state *state)
+static bool nf_imq_fit_hook(const struct sk_buff *skb,
+			    const struct nf_hook_state *state)
 {
 	switch (state->pf) {
 	case NFPROTO_IPV4:
 	case NFPROTO_IPV6:
+		/* The okfn of a VRF's own pass frees what comes there. */
+		if (state->hook == NF_INET_PRE_ROUTING && state->in &&
+		    netif_is_l3_master(state->in))
+			return false;
+		return state->okfn;
 	case NFPROTO_BRIDGE:
+		/* br_handle_local_finish() leaves the packet to its caller. */
+		if (state->hook == NF_BR_LOCAL_IN && skb->dev == state->in)
+			return false;
 		return state->okfn;
 	case NFPROTO_NETDEV:
 		return state->hook != NF_NETDEV_INGRESS || NF_IMQ_INGRESS;
 	default:
 		return false;
 	}
+}
+
+/* Packets that a transmit path passes unmodified */
+static bool nf_imq_fit_packet(const struct sk_buff *skb,
+			      const struct nf_hook_state *state)
+{
+	/* The hook's caller would go on with a reference of ours. */
+	if (skb_shared(skb) || nf_imq_inside(skb, state))
+		return false;
+
+	/* Qdiscs can't account a packet without a byte. */
+	if (skb->len <= max(skb_network_offset(skb), 0))
+		return false;
+
+	/* sk_validate_xmit_skb() would drop it, or encrypt it for good. */
+	if (skb_is_decrypted(skb))
+		return false;
+#ifdef CONFIG_SOCK_VALIDATE_XMIT
+	if (skb->sk && sk_fullsock(skb->sk) && skb->sk->sk_validate_xmit_skb)
+		return false;
+#endif
+	return skb_frags_readable(skb);
+}
+
+/* Not quite !IFF_UP: that is cleared after the qdiscs are gone. */
+static bool nf_imq_down(const struct net_device *imq)
+{
+	return rcu_access_pointer(netdev_get_tx_queue(imq, 0)->qdisc) ==
+	       &noop_qdisc;
 }
 
 /* The device to queue to; NULL, and accounted, if the packet goes on as it is */
@@ -661,28 +754,29 @@ static struct net_device *nf_imq_device(struct sk_buff *skb,
 	}
 
 	imq = ops->find(state->net, index);
-	if (unlikely(!imq || !nf_imq_supported(state))) {
+	if (unlikely(!imq)) {
 		trace_imq_bypass(skb, NULL, NF_IMQ_COUNTERS);
 		nf_imq_no_device(state->net, index);
 		return NULL;
 	}
 
-	if (unlikely(!(READ_ONCE(imq->flags) & IFF_UP))) {
+	if (unlikely(nf_imq_down(imq))) {
 		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_DOWN);
 		return NULL;
 	}
 
-	if (unlikely(skb_shared(skb) || nf_imq_inside(skb, state))) {
-		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_SHARED);
+	if (unlikely(!nf_imq_fit_hook(skb, state) ||
+		     !nf_imq_fit_packet(skb, state))) {
+		nf_imq_bypass(skb, ops, imq, NF_IMQ_BYPASS_UNFIT);
 		return NULL;
 	}
 
 	return imq;
 }
 
-/* What nf_hook_slow() tells the sender, who may slow down. Positive codes other
- * than 1 are for transmit paths only: 1 is "go on", and the receive path takes
- * anything positive for it.
+/* What nf_hook_slow() tells the sender, who may slow down. 1 is "go on", so a
+ * dropped packet is told as congestion, too. Transmit paths only: the receive
+ * path takes anything positive for "go on".
  */
 static int nf_imq_xmit_errno(const struct nf_hook_state *state, int rc)
 {
@@ -692,7 +786,7 @@ static int nf_imq_xmit_errno(const struct nf_hook_state *state, int rc)
 	    state->hook != NF_INET_POST_ROUTING)
 		return 0;
 
-	return rc == NET_XMIT_DROP ? -ENOBUFS : rc;
+	return rc > 0 ? NET_XMIT_CN : rc;
 }
 
 /* Back in the call that sent the packet. If the qdisc has orphaned it, then the
@@ -779,8 +873,8 @@ static int nf_imq_xmit(struct sk_buff *skb, struct net_device *imq,
  * Context: any hook; under rcu_read_lock().
  * Return: 1 if the packet goes on with the next hook now: it has been through
  * the device, or there is none that is up. Else the packet is no more the
- * caller's; 0, or on IPv4's and IPv6's transmit path what the qdisc said
- * (-ENOBUFS, NET_XMIT_CN, or another negative errno).
+ * caller's; 0, or on IPv4's and IPv6's transmit path NET_XMIT_CN or a negative
+ * errno, if it may have been dropped.
  */
 int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
 		 const struct nf_hook_entries *e, unsigned int index,
@@ -803,24 +897,25 @@ int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
 
 /**
  * nf_imq_mark - remember that a packet wants to an imq device
+ * @net: namespace of the packet
  * @skb: packet
  * @index: index of the device; the last call wins
  *
- * For targets that run before the hook that queues.
- *
- * Return: false if there is no memory.
+ * For targets that run before the hook that queues. Without memory for it, the
+ * packet passes unshaped, and is counted.
  */
-bool nf_imq_mark(struct sk_buff *skb, u16 index)
+void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 {
+	struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
 	struct nf_imq_ext *ext = nf_imq_ext_new(skb);
 
-	if (!ext)
-		return false;
+	if (unlikely(!ext)) {
+		atomic_long_inc(&inet->no_memory);
+		return;
+	}
 
 	ext->index = index;
 	ext->flags = NF_IMQ_F_MARKED;
-
-	return true;
 }
 EXPORT_SYMBOL_GPL(nf_imq_mark);
 
@@ -878,6 +973,7 @@ void nf_imq_unregister(void)
 }
 EXPORT_SYMBOL_GPL(nf_imq_unregister);
 
+#ifdef CONFIG_MODULES
 /* Called after the module's exit function, before its text is freed. */
 static int nf_imq_module_event(struct notifier_block *nb, unsigned long event,
 			       void *mod)
@@ -892,6 +988,17 @@ static struct notifier_block nf_imq_module_nb = {
 	.notifier_call = nf_imq_module_event,
 };
 
+static int __init nf_imq_watch_modules(void)
+{
+	return register_module_notifier(&nf_imq_module_nb);
+}
+#else
+static int __init nf_imq_watch_modules(void)
+{
+	return 0;
+}
+#endif
+
 #ifdef CONFIG_PROC_FS
 static int nf_imq_proc_show(struct seq_file *seq, void *v)
 {
@@ -900,6 +1007,7 @@ static int nf_imq_proc_show(struct seq_file *seq, void *v)
 
 	seq_printf(seq, "no_device %ld\n", atomic_long_read(&inet->no_device));
 	seq_printf(seq, "no_driver %ld\n", atomic_long_read(&inet->no_driver));
+	seq_printf(seq, "no_memory %ld\n", atomic_long_read(&inet->no_memory));
 
 	return 0;
 }
@@ -931,13 +1039,16 @@ static struct pernet_operations nf_imq_net_ops = {
 
 static int __init nf_imq_init(void)
 {
-	int err;
+	int cpu, err;
+
+	for_each_possible_cpu(cpu)
+		per_cpu(nf_imq_token, cpu) = cpu;
 
 	err = register_pernet_subsys(&nf_imq_net_ops);
 	if (err)
 		return err;
 
-	err = register_module_notifier(&nf_imq_module_nb);
+	err = nf_imq_watch_modules();
 	if (err)
 		unregister_pernet_subsys(&nf_imq_net_ops);
 

@@ -10,11 +10,6 @@
 
 struct net_device;
 
-/* Set in an NF_QUEUE verdict: the upper 16 bits are the index of an imq device
- * instead of the number of a queue to userspace.
- */
-#define NF_VERDICT_FLAG_IMQ	0x00004000
-
 #define NF_IMQ_INDEX_MAX	U16_MAX
 
 /* A packet that had to wait re-enters the receive path behind the ingress hook.
@@ -23,9 +18,9 @@ struct net_device;
 #define NF_IMQ_INGRESS		IS_ENABLED(CONFIG_NET_CLS_ACT)
 
 /* A mac header up to this length is put back in front of the segments of a GSO
- * packet that a qdisc has split: Ethernet, with two VLAN tags in line.
+ * packet that a qdisc has split: Ethernet, with a VLAN tag in line.
  */
-#define NF_IMQ_MAC_MAX		(VLAN_ETH_HLEN + VLAN_HLEN)
+#define NF_IMQ_MAC_MAX		VLAN_ETH_HLEN
 
 /**
  * nf_imq_verdict - verdict that sends a packet through an imq device
@@ -41,10 +36,13 @@ static inline unsigned int nf_imq_verdict(u16 index)
 enum {
 	NF_IMQ_F_MARKED		= BIT(0), /* wants to @index, by nf_imq_mark() */
 	NF_IMQ_F_QUEUED		= BIT(1), /* all fields are valid */
-	NF_IMQ_F_RX_TSTAMP	= BIT(2), /* @tstamp was taken from the skb */
+	NF_IMQ_F_RX		= BIT(2), /* @tstamp was taken from the skb */
 	NF_IMQ_F_STATE_SK_SKB	= BIT(3), /* the hook's socket was skb->sk */
 	NF_IMQ_F_SK_BORROWED	= BIT(4), /* @skb_sk: skb->sk was not counted */
-	NF_IMQ_F_MAC_HEADER	= BIT(5), /* @mac is valid */
+	NF_IMQ_F_SK_PREFETCHED	= BIT(5), /* @skb_sk: by sock_pfree(), else by
+					   * sock_edemux()
+					   */
+	NF_IMQ_F_MAC_HEADER	= BIT(6), /* @mac is valid */
 };
 
 /**
@@ -53,34 +51,36 @@ enum {
  * @net: for comparison, never dereferenced
  * @hook_fn: the hook that queued the packet
  * @hook_priv: its private pointer; for comparison, never dereferenced
+ * @next_fn: the hook behind it; or NULL
+ * @next_priv: its private pointer; for comparison, never dereferenced
  * @okfn: what follows the last hook; NULL in the netdev family
  * @state_sk: socket of the hook state, a reference is held; or NULL
  * @skb_sk: socket that skb->sk had on receive, a reference is held; or NULL
- * @destructor: skb->destructor that goes with @skb_sk
- * @head: skb->head; for comparison, never dereferenced
  * @fake_dst: route that bridge netfilter lends to bridged packets; or NULL
  * @bridge: its device; for comparison, never dereferenced
- * @tstamp: skb->tstamp, with NF_IMQ_F_RX_TSTAMP
+ * @tstamp: skb->tstamp, with NF_IMQ_F_RX
  * @priority: priority of the hook that queued the packet
  * @imq: ifindex of the imq device
- * @dev: ifindex of skb->dev, or 0
- * @in: ifindex of the hook state's input device, or 0
+ * @dev: ifindex of skb->dev, or 0 for none in this namespace
+ * @in: ifindex of the hook state's input device, or 0 as @dev
  * @out: ifindex of the hook state's output device, or 0
  * @physout: ifindex of the bridge port that the packet leaves by, or 0
  * @bridge_ifindex: ifindex of @bridge
  * @cpu: where the packet goes on
- * @token: tells this call of nf_imq_queue() from others of @cpu
+ * @token: tells this call of nf_imq_queue() from others
  * @module_gen: nf_imq_module_gen when the packet was queued
+ * @napi_id: skb->napi_id
  * @index: index of the imq device
  * @hook_index: where @hook_fn was found in its array, a hint
  * @queue_mapping: skb->queue_mapping
  * @mac_len: skb->mac_len
- * @mac_off: skb->data minus mac header, or NF_IMQ_MAC_UNSET
- * @pulled: bytes pulled to have the device see the network header first
+ * @mac_off: skb->data minus mac header, or NF_IMQ_UNSET
+ * @thoff: transport header minus skb->data, or NF_IMQ_UNSET
  * @nhoff: network offset with which the packet enters, and must leave
+ * @pulled: bytes by which skb->data was moved forward for the device
  * @pf: protocol family of the hook
  * @hook: number of the hook
- * @tstamp_type: skb->tstamp_type, with NF_IMQ_F_RX_TSTAMP
+ * @tstamp_type: skb->tstamp_type, with NF_IMQ_F_RX
  * @flags: NF_IMQ_F_*
  * @mac: copy of a GSO packet's mac header, with NF_IMQ_F_MAC_HEADER
  *
@@ -92,12 +92,12 @@ struct nf_imq_ext {
 	const void		*net;
 	nf_hookfn		*hook_fn;
 	const void		*hook_priv;
+	nf_hookfn		*next_fn;
+	const void		*next_priv;
 	int			(*okfn)(struct net *net, struct sock *sk,
 					struct sk_buff *skb);
 	struct sock		*state_sk;
 	struct sock		*skb_sk;
-	void			(*destructor)(struct sk_buff *skb);
-	const void		*head;
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 	struct dst_entry	*fake_dst;
 	const void		*bridge;
@@ -113,13 +113,17 @@ struct nf_imq_ext {
 	int			cpu;
 	u32			token;
 	u32			module_gen;
+#if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
+	unsigned int		napi_id;
+#endif
 	u16			index;
 	u16			hook_index;
 	u16			queue_mapping;
 	u16			mac_len;
 	s16			mac_off;
+	s16			thoff;
 	s16			nhoff;
-	u8			pulled;
+	s8			pulled;
 	u8			pf;
 	u8			hook;
 	u8			tstamp_type;
@@ -127,14 +131,14 @@ struct nf_imq_ext {
 	u8			mac[NF_IMQ_MAC_MAX];
 };
 
-#define NF_IMQ_MAC_UNSET	S16_MIN
+#define NF_IMQ_UNSET	S16_MIN
 
 /**
  * enum nf_imq_counter - what can happen to a packet other than to be shaped
  * @NF_IMQ_BYPASS_DOWN: went on unshaped, the device was down
  * @NF_IMQ_BYPASS_NOMEM: went on unshaped, no memory for the extension
- * @NF_IMQ_BYPASS_SHARED: went on unshaped, somebody else held the same skb, or
- *	it was in this device already
+ * @NF_IMQ_BYPASS_UNFIT: went on unshaped, a transmit path can't have it, or only
+ *	the caller of its hook can go on with it; see nf_imq_fit()
  * @NF_IMQ_DROP_DEV: dropped, a device or route that it needs was gone, or the
  *	imq device was taken down with the packet in its ring
  * @NF_IMQ_DROP_HOOK: dropped, the code behind the hook was unloaded
@@ -147,7 +151,7 @@ struct nf_imq_ext {
 enum nf_imq_counter {
 	NF_IMQ_BYPASS_DOWN,
 	NF_IMQ_BYPASS_NOMEM,
-	NF_IMQ_BYPASS_SHARED,
+	NF_IMQ_BYPASS_UNFIT,
 	NF_IMQ_DROP_DEV,
 	NF_IMQ_DROP_HOOK,
 	NF_IMQ_DROP_SOCK,
@@ -182,7 +186,7 @@ void nf_imq_unregister(void);
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
 
 /* nf_imq.c, for targets and expressions */
-bool nf_imq_mark(struct sk_buff *skb, u16 index);
+void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index);
 bool nf_imq_take_mark(struct sk_buff *skb, u16 *index);
 void nf_imq_no_device(struct net *net, u32 index);
 

@@ -12,7 +12,7 @@
 
 TRACE_DEFINE_ENUM(NF_IMQ_BYPASS_DOWN);
 TRACE_DEFINE_ENUM(NF_IMQ_BYPASS_NOMEM);
-TRACE_DEFINE_ENUM(NF_IMQ_BYPASS_SHARED);
+TRACE_DEFINE_ENUM(NF_IMQ_BYPASS_UNFIT);
 TRACE_DEFINE_ENUM(NF_IMQ_DROP_DEV);
 TRACE_DEFINE_ENUM(NF_IMQ_DROP_HOOK);
 TRACE_DEFINE_ENUM(NF_IMQ_DROP_SOCK);
@@ -75,7 +75,7 @@ DECLARE_EVENT_CLASS(imq_exception,
 			      __print_symbolic(__entry->reason,
 					       { NF_IMQ_BYPASS_DOWN, "bypass_down" },
 					       { NF_IMQ_BYPASS_NOMEM, "bypass_nomem" },
-					       { NF_IMQ_BYPASS_SHARED, "bypass_shared" },
+					       { NF_IMQ_BYPASS_UNFIT, "bypass_unfit" },
 					       { NF_IMQ_DROP_DEV, "drop_dev" },
 					       { NF_IMQ_DROP_HOOK, "drop_hook" },
 					       { NF_IMQ_DROP_SOCK, "drop_sock" },

@@ -117,8 +117,7 @@ static unsigned int xt_imq_tg(struct sk_buff *skb,
 {
 	const struct xt_imq_info *info = par->targinfo;
 
-	/* Without memory the packet passes unshaped. */
-	nf_imq_mark(skb, info->todev);
+	nf_imq_mark(xt_net(par), skb, info->todev);
 
 	return XT_CONTINUE;
 }

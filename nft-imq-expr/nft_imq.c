@@ -44,7 +44,8 @@ static void nft_imq_sreg_eval(const struct nft_expr *expr,
 }
 
 /* In a nat chain, which sees only the first packet of a connection, the packet
- * would leave before the connection has got its mapping.
+ * would leave before the connection has got its mapping; in a route chain,
+ * before it is routed anew.
  */
 static int nft_imq_validate(const struct nft_ctx *ctx,
 			    const struct nft_expr *expr)
@@ -74,7 +75,7 @@ static int nft_imq_validate(const struct nft_ctx *ctx,
 	}
 
 	if (nft_is_base_chain(ctx->chain) &&
-	    nft_base_chain(ctx->chain)->type->type == NFT_CHAIN_T_NAT)
+	    nft_base_chain(ctx->chain)->type->type != NFT_CHAIN_T_DEFAULT)
 		return -EOPNOTSUPP;
 
 	return nft_chain_validate_hooks(ctx->chain, hooks);
