@@ -100,8 +100,10 @@ rm -f "$out"/{demo.png,demo.svg,table.txt,about.txt,commands.log} \
 step 4 "User Mode Linux: $passes ($rules, $clock time)"
 start=$SECONDS
 read -ra words <<<"$passes"
-"$IMQ_TOP/tools/guest/run.sh" -q --out "$out" --log "$out/log" "${prefixes[@]}" \
-	--append "$append" "$kernel" -- "$demo/guest.sh" "$out" "$rules" "${words[@]}"
+if ! "$IMQ_TOP/tools/guest/run.sh" -q --out "$out" --log "$out/log" "${prefixes[@]}" \
+		--append "$append" "$kernel" -- "$demo/guest.sh" "$out" "$rules" "${words[@]}"; then
+	die "the run in the guest failed; logs: $out/log"
+fi
 
 step 5 "table and plot (the guest ran for $(elapsed $((SECONDS - start))))"
 status=0

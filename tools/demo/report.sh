@@ -87,7 +87,8 @@ END {
 	<(sed 1s/^/-/ "$dir/ping.csv" | sort -t, -k1,1 -k2,2 -k4,4n) >"$dir/summary.csv"
 
 awk -F, -v max_deviation=$max_deviation -v max_rtt=$max_rtt \
-	-v real="$(sed -n 's/^time real$/1/p' "$dir/about.txt")" '
+	-v real="$(sed -n 's/^time real$/1/p' "$dir/about.txt")" \
+	-v rules="$(sed -n 's/^rules //p' "$dir/about.txt")" '
 function centered(s, width,    left) {
 	left = int((width - length(s)) / 2)
 	return sprintf("%*s%-*s", left, "", width - left, s)
@@ -163,7 +164,7 @@ END {
 		print "Simulated time: no figure depends on the speed or the load of this machine."
 	if (!judged)
 		exit 0
-	print ""
+	print "IMQ rules: " (rules == "nft" ? "nft, imq todev 0" : "iptables, -j IMQ --todev 0") "\n"
 	if (!bads) {
 		printf "PASS: with IMQ every host is within %d %% of its rate, and the ping below %d ms\n",
 		       max_deviation, max_rtt
