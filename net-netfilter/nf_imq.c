@@ -231,6 +231,8 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 	ext->pulled = abs(len) <= NF_IMQ_MAC_MAX ? len : 0;
 	nf_imq_pull(skb, ext->pulled);
 
+	if (eth_type_vlan(skb->protocol))
+		ext->flags |= NF_IMQ_F_TAGGED;
 	ext->nhoff = skb_network_offset(skb);
 	ext->thoff = skb_transport_header_was_set(skb) ?
 		     skb_transport_offset(skb) : NF_IMQ_UNSET;
@@ -394,6 +396,7 @@ static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 	if (unlikely(!nf_imq_restore_mac(skb, ext)))
 		return false;
 
+	skb_set_network_header(skb, ext->nhoff);
 	/* validate_xmit_skb() moves it to where the checksum starts. */
 	if (ext->thoff != NF_IMQ_UNSET)
 		skb_set_transport_header(skb, ext->thoff);

@@ -43,6 +43,7 @@ enum {
 					   * sock_edemux()
 					   */
 	NF_IMQ_F_MAC_HEADER	= BIT(6), /* @mac is valid */
+	NF_IMQ_F_TAGGED		= BIT(7), /* begins with a VLAN tag in line */
 };
 
 /**
@@ -214,8 +215,12 @@ static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
 	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
 
 	if (!ext || !(ext->flags & NF_IMQ_F_QUEUED) ||
-	    ext->imq != imq->ifindex || ext->net != dev_net(imq) ||
-	    ext->nhoff != skb_network_offset(skb))
+	    ext->imq != imq->ifindex || ext->net != dev_net(imq))
+		return NULL;
+
+	/* GSO sets that of its segments behind tags. */
+	if (ext->nhoff != skb_network_offset(skb) &&
+	    !(ext->flags & NF_IMQ_F_TAGGED))
 		return NULL;
 
 	return ext;
