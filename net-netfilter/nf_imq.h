@@ -139,7 +139,8 @@ struct nf_imq_ext {
  * @NF_IMQ_BYPASS_DOWN: went on unshaped, the device was down
  * @NF_IMQ_BYPASS_NOMEM: went on unshaped, no memory for the extension
  * @NF_IMQ_BYPASS_UNFIT: went on unshaped, a transmit path can't have it, or only
- *	the caller of its hook can go on with it; see nf_imq_fit()
+ *	the caller of its hook can go on with it; see
+ *	nf_imq_fit_hook() and nf_imq_fit_packet()
  * @NF_IMQ_DROP_DEV: dropped, a device or route that it needs was gone, or the
  *	imq device was taken down with the packet in its ring
  * @NF_IMQ_DROP_HOOK: dropped, the code behind the hook was unloaded
