@@ -119,5 +119,5 @@ np=$(($(wc -l <"$dir/passes.csv") - 1))
 size="$((np > 3 ? 100 + 500 * np : 1600)), 1080"
 gnuplot -e "set terminal pngcairo size $size font 'DejaVu Sans,13' background '#ffffff'" \
 	-e "set output '$dir/demo.png'" "$tmp/vars" "$here/plot.gp"
-gnuplot -e "set terminal svg size $size font 'sans-serif,13' background '#ffffff'" \
+gnuplot -e "set terminal svg size $size font 'sans-serif,13' fontscale 1.25 background '#ffffff'" \
 	-e "set output '$dir/demo.svg'" "$tmp/vars" "$here/plot.gp"
