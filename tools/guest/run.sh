@@ -160,6 +160,7 @@ params=(loglevel=8 oops=panic panic=-1 rcupdate.rcu_cpu_stall_timeout=30
 	"init=$init" "imq_setup=$IMQ_TOP/tools/guest/setup.sh" "imq_dir=$job"
 	"${append[@]}")
 
+# Without <&0, an asynchronous command would read /dev/null.
 start_um() {
 	TMPDIR=$(memory_dir "$mb") setsid "$kernel/linux" "mem=${mb}M" \
 		root=/dev/root rootfstype=hostfs rootflags=/ ro \
@@ -167,7 +168,7 @@ start_um() {
 		con=null "con0=$con" ssl=null ssl0=null,fd:3 \
 		stderr=1 console=ttyS0 \
 		imq_fs=hostfs imq_console=/dev/tty0 ${tty:+imq_tty=1} \
-		"${params[@]}" \
+		"${params[@]}" <&0 \
 		2>"$logdir/host.log" 3>"$logdir/console.log" &
 	guest_pid=$!
 }
