@@ -136,7 +136,8 @@ shapes_again() {
 }
 
 device_missing() {
-	local n=$((2 * COUNT)) missing="no device with index 7 in this namespace, packets pass unshaped"
+	local n=$((2 * COUNT))
+	local missing="no device with index 7 in this namespace, packets pass unshaped"
 
 	topology
 	rules "$1" 7 1

@@ -97,6 +97,8 @@ marks() {
 # The class is in the packet's priority. iptables has a target for that, but not
 # on PREROUTING: there, packets to the hosts are shaped on POSTROUTING.
 shape_priority() {
+	local v6_classes="fd00:1::2 : 1:10, fd00:2::2 : 1:20"
+
 	case $1 in
 	nft)
 		r nft -f - <<-EOT
@@ -106,8 +108,9 @@ shape_priority() {
 				iifname "wan" jump to_hosts
 			}
 			chain to_hosts {
-				meta priority set ip daddr map { 10.0.1.2 : 1:10, 10.0.2.2 : 1:20 }
-				meta priority set ip6 daddr map { fd00:1::2 : 1:10, fd00:2::2 : 1:20 }
+				ip daddr 10.0.1.2 meta priority set 1:10
+				ip daddr 10.0.2.2 meta priority set 1:20
+				meta priority set ip6 daddr map { $v6_classes }
 				imq todev 0
 			}
 			chain post {
@@ -115,8 +118,9 @@ shape_priority() {
 				oifname "wan" jump from_hosts
 			}
 			chain from_hosts {
-				meta priority set ip saddr map { 10.0.1.2 : 1:10, 10.0.2.2 : 1:20 }
-				meta priority set ip6 saddr map { fd00:1::2 : 1:10, fd00:2::2 : 1:20 }
+				ip saddr 10.0.1.2 meta priority set 1:10
+				ip saddr 10.0.2.2 meta priority set 1:20
+				meta priority set ip6 saddr map { $v6_classes }
 				imq todev 1
 			}
 		}
@@ -198,9 +202,8 @@ flow_ok() {
 	line=$(flow "$1" "$2")
 	equal "$1: datagrams at W" "$(field unique "$line")" "$3"
 	equal "$1: echoes" "$(field echoed "$line")" "$3"
-	equal "$1: duplicates, damaged" \
-		"$(field dup "$line") $(field edup "$line") $(field bad "$line") $(field ebad "$line")" \
-		"0 0 0 0"
+	equal "$1: duplicates" "$(field dup "$line") $(field edup "$line")" "0 0"
+	equal "$1: damaged" "$(field bad "$line") $(field ebad "$line")" "0 0"
 	equal "$1: source address at W" "$(field from "$line")" "$4"
 }
 

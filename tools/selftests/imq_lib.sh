@@ -18,6 +18,10 @@
 # Exit status: 0 if a test passed and none failed, 1 if one failed, 4 if all
 # were skipped. Needs root, bash, iproute2, python3 and ethtool.
 #
+# IMQ_REQUIRE   words for what may not be missing: "kernel" (imq, xt_IMQ,
+#               nft_imq), "nft", "iptables", "ip" (that know imq), "all". Tests
+#               that would be skipped for want of these fail then.
+#
 # A test runs in a subshell with errexit: not in a condition, so that errexit
 # holds in the functions that it calls. What it changes in namespaces stays for
 # imq_lib to remove.
@@ -46,6 +50,17 @@ exec 3>>"$imq_log"
 imq_id=${imq_tmp##*.}
 # shellcheck disable=SC2034 # used by the scripts
 W=imq-$imq_id-w R=imq-$imq_id-r H1=imq-$imq_id-h1 H2=imq-$imq_id-h2
+
+# missing WHAT TEXT...: as skip, for one of the words of IMQ_REQUIRE.
+missing() {
+	local what=$1
+	shift
+
+	case " ${IMQ_REQUIRE:-} " in
+	*" $what "*|*" all "*) fail "$* (and IMQ_REQUIRE is \"$IMQ_REQUIRE\")" ;;
+	esac
+	skip "$*"
+}
 
 # Commands ------------------------------------------------------------------
 
@@ -261,6 +276,13 @@ qdisc_backlog() {
 # backlog_is NETNS DEV PACKETS
 backlog_is() {
 	[ "$(qdisc_backlog "$1" "$2")" -eq "$3" ]
+}
+
+# nft_counter NETNS FAMILY TABLE NAME: packets of a named counter.
+nft_counter() {
+	ip netns exec "$1" nft list counter "$2" "$3" "$4" |
+		awk '$1 == "packets" { print $2; n = 1 } END { exit !n }' ||
+		fail "$1 has no counter $4"
 }
 
 # bypassed NETNS NAME: a line of /proc/net/netfilter/nf_imq there.
@@ -481,7 +503,7 @@ have_nft() {
 	have nft
 	out=$(nft -c 'add table ip t; add chain ip t c; add rule ip t c imq todev 0' 2>&1) ||
 		case $out in
-		*"syntax error"*) skip "nft in PATH has no imq statement" ;;
+		*"syntax error"*) missing nft "nft in PATH has no imq statement" ;;
 		esac
 }
 
@@ -493,7 +515,7 @@ have_xt() {
 	help=$("$1" -t mangle -j IMQ --help 2>&1) || true
 	case $help in
 	*--todev*) ;;
-	*) skip "$1 has no libxt_IMQ" ;;
+	*) missing iptables "$1 has no libxt_IMQ" ;;
 	esac
 }
 
@@ -504,7 +526,7 @@ have_ip_index() {
 	help=$(ip link help imq 2>&1) || true
 	case $help in
 	*index*) ;;
-	*) skip "ip in PATH has no link_imq" ;;
+	*) missing ip "ip in PATH has no link_imq" ;;
 	esac
 }
 
@@ -589,7 +611,7 @@ imq_begin() {
 		have ip tc python3 ethtool
 		ip netns add "imq-$imq_id-probe" || skip "no network namespaces"
 		ip -n "imq-$imq_id-probe" link add imq0 type imq ||
-			skip "the kernel has no imq"
+			missing kernel "the kernel has no imq"
 		ip -n "imq-$imq_id-probe" link add v0 type veth peer name v1 ||
 			skip "the kernel has no veth"
 	) >>"$imq_log" 2>&1 || status=$?

@@ -93,7 +93,7 @@ tx_queues() {
 }
 
 ip_index() {
-	local value
+	local value range
 
 	have_ip_index
 	new_ns "$R"
@@ -101,9 +101,9 @@ ip_index() {
 	contains "ip -d link show" "$(r ip -d link show shape)" "imq index 12"
 	contains "ip -d -j link show" "$(r ip -d -j link show shape | tr -d ' ')" \
 		'"info_kind":"imq","info_data":{"index":12}'
+	range='"index" must be a number in the range [0-65535]'
 	for value in 65536 -1 abc imq1 1x ''; do
-		refused "index '$value'" \
-			"argument \"$value\" is wrong: \"index\" must be a number in the range [0-65535]" \
+		refused "index '$value'" "argument \"$value\" is wrong: $range" \
 			r ip link add other type imq index "$value"
 	done
 	refused "index 12 again" "index 12 is in use" \
@@ -164,7 +164,7 @@ xt_raw() {
 	log_mark
 	case $(netlink rule ip filter prerouting -150 IMQ=65535) in
 	ok) ;;
-	*) skip "the kernel has no xt_IMQ, or no nft_compat" ;;
+	*) missing kernel "the kernel has no xt_IMQ, or no nft_compat" ;;
 	esac
 	equal "todev 65536" "$(netlink rule ip filter prerouting -150 IMQ=65536)" EINVAL
 	equal "lines in the kernel log" \
@@ -222,7 +222,7 @@ families() {
 	done
 	rule_is ok netdev filter ingress 0 dev:lo imq:dev=1
 	rule_is ok netdev filter egress 0 dev:lo imq:dev=1
-	rule_is ok ip route output -150 imq:dev=1
+	rule_is EOPNOTSUPP ip route output -150 imq:dev=1
 	# In a chain without a hook: where it is reached from counts.
 	rule_is ok ip -filter prerouting 0 imq:dev=1
 	rule_is EOPNOTSUPP arp filter input 0 imq:dev=1
@@ -240,7 +240,14 @@ families() {
 inet_ingress() {
 	have_nft
 	new_ns "$R"
-	r nft 'table inet t { chain c { type filter hook ingress device "lo" priority 0; imq todev 1; }; }'
+	r nft -f - <<-EOT
+	table inet t {
+		chain c {
+			type filter hook ingress device "lo" priority 0
+			imq todev 1
+		}
+	}
+	EOT
 }
 
 # nft_is WANTED EXPRESSION

@@ -114,7 +114,8 @@ qdisc_loop() {
 		done
 		r tc qdisc replace dev imq0 root handle 1: htb default 1
 		r tc class add dev imq0 parent 1: classid 1:1 htb rate 1gbit
-		r tc filter add dev imq0 parent 1: protocol ip prio 1 u32 match ip dst 198.51.100.2 flowid 1:1
+		r tc filter add dev imq0 parent 1: protocol ip prio 1 u32 \
+			match ip dst 198.51.100.2 flowid 1:1
 		r tc qdisc add dev imq0 parent 1:1 handle 11: pfifo
 		r tc filter del dev imq0 parent 1: prio 1
 		r tc qdisc del dev imq0 root
@@ -301,7 +302,7 @@ mirred_from_imq() {
 
 # unmodified direct|deferred: what hooks behind imq see is what those before saw.
 unmodified() {
-	local out mac name
+	local out mac name new
 
 	have nft iptables-legacy
 	topology
@@ -318,7 +319,11 @@ unmodified() {
 	table inet marks {
 		chain before {
 			type filter hook prerouting priority -110
-			iifname "lan1" meta l4proto udp meta mark set 0x12345678 meta priority set abcd:1234
+			iifname "lan1" meta l4proto udp jump mark_it
+		}
+		chain mark_it {
+			meta mark set 0x12345678
+			meta priority set abcd:1234
 		}
 	}
 	table inet seen {
@@ -332,19 +337,25 @@ unmodified() {
 		counter out { }
 		chain behind {
 			type filter hook prerouting priority -90
-			meta l4proto udp iifname "lan1" meta mark 0x12345678 counter name marked
-			meta l4proto udp meta priority abcd:1234 counter name prioritized
-			meta l4proto udp iifname "lan1" iiftype ether meta pkttype host counter name from_lan1
-			meta l4proto udp iifname "lan1" ether saddr $mac counter name mac
-			meta l4proto udp iifname "lan1" ip length 128 ip dscp 10 ip ttl 64 counter name length
-			meta l4proto udp iifname "lan1" ip6 length 108 ip6 dscp 10 ip6 hoplimit 64 counter name length
-			meta l4proto udp iifname "lan1" ct state new counter name new
-			meta l4proto udp iifname "lan1" ct state established counter name established
+			iifname "lan1" meta l4proto udp jump look
+		}
+		chain look {
+			meta mark 0x12345678 counter name marked
+			meta priority abcd:1234 counter name prioritized
+			iiftype ether meta pkttype host counter name from_lan1
+			ether saddr $mac counter name mac
+			ip length 128 ip dscp 10 ip ttl 64 counter name length
+			ip6 length 108 ip6 dscp 10 ip6 hoplimit 64 counter name length
+			ct state new counter name new
+			ct state established counter name established
 		}
 		chain post {
 			type filter hook postrouting priority 110
-			meta l4proto udp meta mark 0x12345678 oifname "wan" ip ttl 63 counter name out
-			meta l4proto udp meta mark 0x12345678 oifname "wan" ip6 hoplimit 63 counter name out
+			oifname "wan" meta mark 0x12345678 jump look_out
+		}
+		chain look_out {
+			ip ttl 63 counter name out
+			ip6 hoplimit 63 counter name out
 		}
 	}
 	EOT
@@ -354,11 +365,12 @@ unmodified() {
 	equal "delivered" "$(sum unique "$out")" $((2 * COUNT))
 	equal "damaged" "$(sum bad "$out")" 0
 	for name in marked prioritized from_lan1 mac length out; do
-		equal "packets seen as $name" "$(nft_counter seen "$name")" $((2 * COUNT))
+		equal "packets seen as $name" "$(nft_counter "$R" inet seen "$name")" $((2 * COUNT))
 	done
+	new=$(nft_counter "$R" inet seen new)
+	within "packets that begin a connection" "$new" 2 $((2 * COUNT))
 	equal "packets that begin a connection, and others" \
-		"$(($(nft_counter seen new) + $(nft_counter seen established)))" $((2 * COUNT))
-	within "packets that begin a connection" "$(nft_counter seen new)" 2 $((2 * COUNT))
+		$((new + $(nft_counter "$R" inet seen established))) $((2 * COUNT))
 	for name in iptables-legacy ip6tables-legacy; do
 		equal "$name: seen on FORWARD with its MAC address" \
 			"$(r "$name" -vxnL FORWARD | awk '/MAC/ { print $1 }')" "$COUNT"
@@ -373,11 +385,6 @@ snmp() {
 		$1 == p { print $column }'
 }
 
-nft_counter() {
-	ip netns exec "$R" nft list counter inet "$1" "$2" |
-		awk '$1 == "packets" { print $2 }'
-}
-
 # GRO/GSO packets with partial checksums; TCP both ways through both devices,
 # and through a qdisc that splits them.
 tcp_intact() {
@@ -387,12 +394,15 @@ tcp_intact() {
 	shape_in lan1 tcp 0
 	shape_out lan1 tcp 1
 	case $1 in
-	netem) have_sch netem delay 1ms; set -- netem delay 2ms limit 10000 ;;
-	tbf) have_sch tbf rate 1mbit burst 1540 limit 3000; set -- tbf rate 100mbit burst 3000 limit 1000000 ;;
-	cake) have_sch cake; set -- cake bandwidth 100mbit split-gso ;;
+	netem) set -- netem delay 2ms limit 10000 ;;
+	tbf) set -- tbf rate 100mbit burst 3000 limit 1000000 ;;
+	cake) set -- cake bandwidth 100mbit split-gso ;;
 	esac
-	[ "$1" = default ] || r tc qdisc add dev imq0 root "$@"
-	[ "$1" = default ] || r tc qdisc add dev imq1 root "$@"
+	if [ "$1" != default ]; then
+		have_sch "$@"
+		r tc qdisc add dev imq0 root "$@"
+		r tc qdisc add dev imq1 root "$@"
+	fi
 	out=$(tcp "id=up4,from=$H1,to=$W,dst=198.51.100.2,port=5001" \
 		  "id=down4,from=$H1,to=$W,dst=198.51.100.2,port=5002,reverse=1" \
 		  "id=up6,from=$H1,to=$W,dst=2001:db8:f::2,port=5003" \
@@ -476,10 +486,7 @@ hooks_once() {
 			while :; do nft -f "$0" && n=$((n + 1)); done' "$imq_tmp/replaced"
 	# New connections all the time
 	for ((i = 0; i < $2; i++)); do
-		udp --idle 300 \
-			"id=v4,from=$H1,to=$W,dst=198.51.100.2,port=$((5000 + i)),count=$COUNT,gap=100" \
-			"id=v6,from=$H1,to=$W,dst=2001:db8:f::2,port=$((5500 + i)),count=$COUNT,gap=100" \
-			>>"$out"
+		numbered "port=$((5000 + i)),gap=100" >>"$out"
 	done
 	if [ "$1" != still ]; then
 		within "times the rules were replaced" \
@@ -490,7 +497,8 @@ hooks_once() {
 	equal "sources at W" "$(sed 's/.* from=\([^ ]*\).*/\1/' "$out" | sort -u | tr '\n' ' ')" \
 		"198.51.100.1 2001:db8:f::1 "
 	for name in pre after_pre forwarded after_forwarded post after_post last; do
-		equal "packets counted by the hook $name" "$(nft_counter count "$name")" "$n"
+		equal "packets counted by the hook $name" \
+			"$(nft_counter "$R" inet count "$name")" "$n"
 	done
 	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" "$n $n"
 	no_other_counter "$R" imq0
@@ -566,7 +574,8 @@ rules_gone() {
 	equal "delivered" "$(sum unique "$out")" $((2 * COUNT))
 	equal "duplicates" "$(sum dup "$out")" 0
 	for name in pre after_pre forwarded after_forwarded post last; do
-		equal "packets counted by the hook $name" "$(nft_counter count "$name")" $((2 * COUNT))
+		equal "packets counted by the hook $name" \
+			"$(nft_counter "$R" inet count "$name")" $((2 * COUNT))
 	done
 }
 

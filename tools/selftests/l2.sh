@@ -79,11 +79,14 @@ look() {
 		chain c {
 			type filter hook ingress device "eth0" priority 0
 			ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 accept
-			ether saddr != { 02:00:00:00:00:01, 02:00:00:00:00:02, $(bridge_mac) } counter name strange accept
 			ether daddr != 02:00:00:00:00:02 counter name strange accept
-			ether saddr 02:00:00:00:00:01 ether type vlan vlan id 5 counter name tagged accept
-			ether saddr 02:00:00:00:00:01 ether type { ip, ip6, arp } counter name good accept
-			ether type != { ip, ip6, arp } counter name strange
+			ether saddr 02:00:00:00:00:01 jump from_h1
+			ether saddr $(bridge_mac) accept
+			counter name strange
+		}
+		chain from_h1 {
+			ether type vlan vlan id 5 counter name tagged accept
+			ether type { ip, ip6, arp } counter name good accept
 		}
 	}
 	EOT
@@ -94,22 +97,20 @@ bridge_mac() {
 }
 
 looks() {
-	ip netns exec "$H2" nft list counter netdev look "$1" |
-		awk '$1 == "packets" { print $2 }'
+	nft_counter "$H2" netdev look "$1"
 }
 
-# wait HOW: the qdisc of both devices. Direct: the default.
+# shaper HOW: the qdisc of both devices. Direct: the default.
 shaper() {
-	local dev
-
-	for dev in imq0 imq1; do
-		case $1 in
-		direct) ;;
-		deferred) r tc qdisc add dev "$dev" root netem delay 3ms limit 10000 ;;
-		tbf) r tc qdisc add dev "$dev" root tbf rate 100mbit burst 3000 limit 1000000 ;;
-		cake) have_sch cake; r tc qdisc add dev "$dev" root cake bandwidth 100mbit split-gso ;;
-		esac
-	done
+	case $1 in
+	direct) return ;;
+	deferred) set -- netem delay 3ms limit 10000 ;;
+	tbf) set -- tbf rate 100mbit burst 3000 limit 1000000 ;;
+	cake) set -- cake bandwidth 100mbit split-gso ;;
+	esac
+	have_sch "$@"
+	r tc qdisc add dev imq0 root "$@"
+	r tc qdisc add dev imq1 root "$@"
 }
 
 # bridge_rules CHAIN...: each sends all packets to imq0.
@@ -178,7 +179,6 @@ bridge_tcp() {
 	switch
 	vlan
 	look
-	have_sch tbf rate 1mbit burst 2000 limit 2000
 	shaper "$1"
 	bridge_rules prerouting forward postrouting
 	out=$(tcp "id=there4,from=$H1,to=$H2,dst=10.0.9.2,port=5001" \
@@ -207,7 +207,8 @@ br_netfilter() {
 	look
 	shaper "$2"
 	for command in "$1" "ip6${1#ip}"; do
-		r "$command" -t mangle -A PREROUTING -m physdev --physdev-in p1 -p udp -j IMQ --todev 0
+		r "$command" -t mangle -A PREROUTING -m physdev --physdev-in p1 \
+			-p udp -j IMQ --todev 0
 		r "$command" -t mangle -A POSTROUTING -m physdev --physdev-is-bridged \
 			--physdev-out p1 -p udp -j IMQ --todev 1
 		r "$command" -A FORWARD -m physdev --physdev-in p1 --physdev-out p2 -p udp
@@ -221,7 +222,8 @@ br_netfilter() {
 		"$((2 * COUNT)) $((2 * COUNT))"
 	for command in "$1" "ip6${1#ip}"; do
 		equal "$command: packets on FORWARD, by bridge port" \
-			"$(r "$command" -vxnL FORWARD | awk '/physdev|PHYSDEV/ { print $1 }')" "$COUNT"
+			"$(r "$command" -vxnL FORWARD |
+				awk '/physdev|PHYSDEV/ { print $1 }')" "$COUNT"
 	done
 	equal "strange frames for H2" "$(looks strange)" 0
 	no_other_counter "$R" imq0
@@ -331,8 +333,8 @@ netdev() {
 	done
 	equal "v4: source at W" "$(field from "$(flow v4 "$out")")" 198.51.100.1
 	equal "v6: source at W" "$(field from "$(flow v6 "$out")")" 2001:db8:f::1
-	equal "packets on PREROUTING" "$(nft_counter pre)" $((2 * COUNT))
-	equal "packets on POSTROUTING" "$(nft_counter post)" $((3 * COUNT))
+	equal "packets on PREROUTING" "$(nft_counter "$R" inet count pre)" $((2 * COUNT))
+	equal "packets on POSTROUTING" "$(nft_counter "$R" inet count post)" $((3 * COUNT))
 	# And ARP and the like
 	within "imq0: entered" "$(entered "$R" imq0)" $((2 * COUNT)) $((2 * COUNT + 20))
 	within "imq1: entered" "$(entered "$R" imq1)" $((3 * COUNT)) $((3 * COUNT + 20))
@@ -342,17 +344,11 @@ netdev() {
 	no_other_counter "$R" imq1
 }
 
-nft_counter() {
-	ip netns exec "$R" nft list counter inet count "$1" |
-		awk '$1 == "packets" { print $2 }'
-}
-
 # TCP, plain and with VLAN tags that the device strips and inserts
 netdev_tcp() {
 	local out id
 
 	topology
-	have_sch tbf rate 1mbit burst 2000 limit 2000
 	shaper "$1"
 	r ip link add link lan1 name lan1.5 type vlan id 5 || skip "the kernel has no VLANs"
 	h1 ip link add link eth0 name eth0.5 type vlan id 5
@@ -400,7 +396,7 @@ flowtable() {
 	netdev_rules
 	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=200,gap=500,echo=1")
 	equal "echoes" "$(field echoed "$out")" 200
-	n=$(ip netns exec "$R" nft list counter inet ft forwarded | awk '$1 == "packets" { print $2 }')
+	n=$(nft_counter "$R" inet ft forwarded)
 	within "packets on FORWARD: the rest took the flow table" "$n" 1 100
 	within "imq0: entered" "$(entered "$R" imq0)" 200 220
 	wait_for 5 all_left "$R" imq0

@@ -41,7 +41,7 @@ tcp_intact() {
 # port than the packet is for: it can't be found again. imq behind it, on
 # PREROUTING or INPUT (F16).
 tproxy() {
-	local hook=$1 priority=$2 how=$3 out
+	local hook=$1 priority=$2 how=$3 out proxy
 
 	have_nft
 	topology
@@ -62,11 +62,12 @@ tproxy() {
 	r ip -6 rule add fwmark 1 lookup 100
 	r ip -6 route add local default dev lo table 100
 	rule "$hook" "$priority" 'iifname "lan1" meta l4proto { tcp, udp } imq todev 0'
-	out=$(tcp "id=v4,from=$H1,to=$R,dst=198.51.100.2,port=80,atport=8080,tproxy=1,bytes=300000")
+	proxy="to=$R,atport=8080,tproxy=1,port=80,bytes=300000"
+	out=$(tcp "id=v4,from=$H1,dst=198.51.100.2,$proxy")
 	tcp_intact v4 "$out"
-	out=$(tcp "id=v4r,from=$H1,to=$R,dst=198.51.100.77,port=80,atport=8080,tproxy=1,bytes=300000,reverse=1")
+	out=$(tcp "id=v4r,from=$H1,dst=198.51.100.77,$proxy,reverse=1")
 	tcp_intact v4r "$out"
-	out=$(tcp "id=v6,from=$H1,to=$R,dst=2001:db8:f::2,port=80,atport=8080,tproxy=1,bytes=300000")
+	out=$(tcp "id=v6,from=$H1,dst=2001:db8:f::2,$proxy")
 	tcp_intact v6 "$out"
 	out=$(udp "from=$H1,to=$R,dst=198.51.100.2,port=53,atport=5353,tproxy=1,count=20")
 	equal "datagrams for the proxy" "$(field unique "$out")" 20

@@ -71,15 +71,23 @@ once() {
 		counter outer { }
 		chain post {
 			type filter hook postrouting priority 99
-			oifname "tun0" meta l4proto udp udp dport 5000-5999 counter name inner imq todev 0
-			oifname "wan" meta l4proto != { icmp, ipv6-icmp } ip daddr 198.51.100.2 counter name outer imq todev 0
-			oifname "wan" meta l4proto != { icmp, ipv6-icmp } ip6 daddr 2001:db8:f::2 counter name outer imq todev 0
+			oifname "tun0" udp dport 5000-5999 jump inside
+			oifname "wan" meta l4proto { icmp, ipv6-icmp } accept
+			oifname "wan" ip daddr 198.51.100.2 jump outside
+			oifname "wan" ip6 daddr 2001:db8:f::2 jump outside
 		}
 		chain pre {
 			type filter hook prerouting priority -99
-			iifname "tun0" meta l4proto udp udp sport 5000-5999 counter name inner imq todev 0
-			iifname "wan" meta l4proto != { icmp, ipv6-icmp } ip saddr 198.51.100.2 counter name outer imq todev 0
-			iifname "wan" meta l4proto != { icmp, ipv6-icmp } ip6 saddr 2001:db8:f::2 counter name outer imq todev 0
+			iifname "tun0" udp sport 5000-5999 jump inside
+			iifname "wan" meta l4proto { icmp, ipv6-icmp } accept
+			iifname "wan" ip saddr 198.51.100.2 jump outside
+			iifname "wan" ip6 saddr 2001:db8:f::2 jump outside
+		}
+		chain inside {
+			counter name inner imq todev 0
+		}
+		chain outside {
+			counter name outer imq todev 0
 		}
 	}
 	EOT
@@ -106,8 +114,7 @@ once() {
 }
 
 counter() {
-	ip netns exec "$R" nft list counter inet shape "$1" |
-		awk '$1 == "packets" { print $2 }'
+	nft_counter "$R" inet shape "$1"
 }
 
 # With the target, which marks packets: the outer packet is the inner one, and
