@@ -11,11 +11,12 @@
 #     static     scripts, patches as text, drift from the source folders
 #     userland   patched tools and plugins, as far as no kernel is needed
 #     builtin    the selftests in a guest, everything built into the kernel
-#     module     the same with everything as modules
+#     module     the same with everything as modules; at the same time as builtin
 #     patches    sizes of structures; every patch builds on its own
 #
 # Tests always run, builds are cached (IMQ_CACHE). Logs: $IMQ_CACHE/check/.
 # What can't be tested here is counted as skipped, and named with the reason.
+# shellcheck disable=SC2030,SC2031 # a subshell has results of its own
 set -uo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -47,8 +48,20 @@ results=$logs/results
 : >"$results"
 
 background=()
+kill_tree() {
+	local child
+
+	for child in $(pgrep -P "$1"); do
+		kill_tree "$child"
+	done
+	kill "$1" 2>/dev/null
+}
 cleanup() {
-	[ "${#background[@]}" = 0 ] || kill "${background[@]}" 2>/dev/null
+	local pid
+
+	for pid in "${background[@]}"; do
+		kill_tree "$pid"
+	done
 }
 trap cleanup EXIT
 trap 'exit 130' INT
@@ -304,26 +317,10 @@ group_userland() {
 	fi
 }
 
-# group_guest KIND: the selftests in um-KIND.
-group_guest() {
-	local kind=$1 kernel name f prefixes=() args nft='' limit
+# guest_tests KIND KERNEL: the selftests in a guest. Each has one of its own.
+guest_tests() {
+	local kind=$1 kernel=$2 name f args
 
-	start_tools
-	if ! source_of linux "$kind: all tests in a guest"; then
-		return
-	fi
-	if ! kernel=$(tools/kernel/build.sh "um-$kind"); then
-		result fail "$kind: kernel um-$kind builds"
-		return
-	fi
-	result ok "$kind: kernel um-$kind builds"
-	for name in nft iptables iproute2 plugins; do
-		if prefix_of "$name"; then
-			prefixes+=(--prefix "$prefix")
-			[ "$name" != nft ] || nft=$prefix
-		fi
-	done
-	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
 	for f in tools/selftests/*.sh tools/userland/guest-check.sh; do
 		name=$(basename "$f" .sh)
 		case $name in *lib) continue ;; esac
@@ -332,9 +329,56 @@ group_guest() {
 		[ "$name" != guest-check ] || [ -z "$nft" ] || args=("$nft")
 		run_tests "$kind" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
 			--log "$logs/$kind-$name" --env "IMQ_NFT_PREFIX=$nft" \
-			--env "IPTABLES_SRC=$(tools/sources.sh iptables 2>/dev/null)" \
+			--env "IPTABLES_SRC=$iptables_src" \
 			"${prefixes[@]}" "$kernel" -- "$f" "${args[@]}"
 	done
+}
+
+# group_guests KIND...: in um-KIND, all kinds at the same time: a guest has one
+# processor. What the first one says is shown as it comes, the others' after it.
+group_guests() {
+	local kind name prefixes=() nft='' limit iptables_src
+	local kernel=() kinds=() pids=() i all=$results
+
+	start_tools
+	if ! source_of linux "$*: all tests in a guest"; then
+		return
+	fi
+	for kind; do
+		if name=$(tools/kernel/build.sh "um-$kind"); then
+			result ok "$kind: kernel um-$kind builds"
+			kinds+=("$kind")
+			kernel+=("$name")
+		else
+			result fail "$kind: kernel um-$kind builds"
+		fi
+	done
+	for name in nft iptables iproute2 plugins; do
+		if prefix_of "$name"; then
+			prefixes+=(--prefix "$prefix")
+			[ "$name" != nft ] || nft=$prefix
+		fi
+	done
+	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
+	iptables_src=$(tools/sources.sh iptables 2>/dev/null)
+
+	for ((i = 1; i < ${#kinds[@]}; i++)); do
+		(
+			results=$all.${kinds[i]}
+			: >"$results"
+			guest_tests "${kinds[i]}" "${kernel[i]}"
+			exit 0
+		) >"$logs/${kinds[i]}.out" 2>&1 &
+		pids+=($!)
+	done
+	background=("${pids[@]}")
+	[ "${#kinds[@]}" = 0 ] || guest_tests "${kinds[0]}" "${kernel[0]}"
+	for ((i = 1; i < ${#kinds[@]}; i++)); do
+		wait "${pids[i - 1]}" || result fail "${kinds[i]}: all tests" "the runner died"
+		cat "$logs/${kinds[i]}.out"
+		cat "$all.${kinds[i]}" >>"$all"
+	done
+	background=()
 }
 
 # struct_size NAME CONFIG: size in bytes of a structure in net/core/skbuff.o.
@@ -369,12 +413,20 @@ group_patches() {
 }
 
 start=$SECONDS
+guests=()
+for group; do
+	case $group in builtin|module) guests+=("$group") ;; esac
+done
 for group; do
 	group_start=$SECONDS
 	case $group in
 	static) group_static ;;
 	userland) group_userland ;;
-	builtin|module) group_guest "$group" ;;
+	builtin|module)
+		[ "${#guests[@]}" -gt 0 ] || continue
+		group=${guests[*]}
+		group_guests "${guests[@]}"
+		guests=() ;;
 	patches) group_patches ;;
 	esac
 	log "$group: $(elapsed $((SECONDS - group_start)))"
