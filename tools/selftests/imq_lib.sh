@@ -21,6 +21,8 @@
 # IMQ_REQUIRE   words for what may not be missing: "kernel" (imq, xt_IMQ,
 #               nft_imq), "nft", "iptables", "ip" (that know imq), "all". Tests
 #               that would be skipped for want of these fail then.
+# IMQ_ONLY      only the tests whose name matches this extended regular
+#               expression are run, and the last one
 #
 # A test runs in a subshell with errexit: not in a condition, so that errexit
 # holds in the functions that it calls. What it changes in namespaces stays for
@@ -651,6 +653,7 @@ imq_test() {
 	local name=$1 status
 	shift
 
+	[[ $name =~ ${IMQ_ONLY:-.} ]] || [ "$1" = imq_check_kernel ] || return 0
 	rm -f "$imq_tmp/skip"
 	: >"$imq_log"
 	set +e

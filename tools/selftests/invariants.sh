@@ -60,6 +60,11 @@ conserved() {
 	equal "in the qdisc" "$(qdisc_backlog "$R" imq0)" 0
 	equal "damaged" "$(sum bad "$out")" 0
 	no_other_counter "$R" imq0
+	# Later copies of duplicates count as such, not as late.
+	case $* in
+	*reorder*|*3ms*) within "out of order" "$(sum late "$out")" 1 $((COUNT * 2)) ;;
+	*) equal "out of order" "$(sum late "$out")" 0 ;;
+	esac
 	case $drops in
 	yes) within "dropped" "$dropped" 1 $((COUNT * 2 - 1)) ;;
 	no) equal "dropped" "$dropped" 0 ;;

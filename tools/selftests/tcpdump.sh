@@ -45,6 +45,7 @@ router() {
 }
 
 # capture NAME OPTION...: tcpdump in R until captured NAME; it is ready on return.
+# It writes the line "listening on" in pieces.
 # Without -s, a handful of packets fills its buffer.
 capture() {
 	local name=$1
@@ -52,7 +53,7 @@ capture() {
 
 	background "$name" ip netns exec "$R" tcpdump -n -l -U \
 		--immediate-mode -s 256 -B 8192 "$@"
-	wait_for 10 grep -q "listening on" "$imq_tmp/out.$name" ||
+	wait_for 10 grep -q "listening on.*snapshot" "$imq_tmp/out.$name" ||
 		fail "tcpdump: $(cat "$imq_tmp/out.$name")"
 }
 
