@@ -197,7 +197,9 @@ background() {
 	shift
 
 	say "in the background, $name: $*"
-	"$@" >"$imq_tmp/out.$name" 2>&1 3>&- &
+	# Not by the background process, after somebody has looked.
+	: >"$imq_tmp/out.$name"
+	"$@" >>"$imq_tmp/out.$name" 2>&1 3>&- &
 	echo $! >"$imq_tmp/pid.$name"
 }
 
