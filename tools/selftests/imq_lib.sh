@@ -23,6 +23,8 @@
 #               that would be skipped for want of these fail then.
 # IMQ_ONLY      only the tests whose name matches this extended regular
 #               expression are run, and the last one
+# IMQ_FULL      1: full amounts (packets, seconds, rounds) instead of those that
+#               keep a test short
 #
 # A test runs in a subshell with errexit: not in a condition, so that errexit
 # holds in the functions that it calls. What it changes in namespaces stays for
@@ -52,6 +54,15 @@ exec 3>>"$imq_log"
 imq_id=${imq_tmp##*.}
 # shellcheck disable=SC2034 # used by the scripts
 W=imq-$imq_id-w R=imq-$imq_id-r H1=imq-$imq_id-h1 H2=imq-$imq_id-h2
+
+# amount BOUNDED FULL: how much of something a test does.
+amount() {
+	if [ "${IMQ_FULL:-}" = 1 ]; then
+		echo "$2"
+	else
+		echo "$1"
+	fi
+}
 
 # missing WHAT TEXT...: as skip, for one of the words of IMQ_REQUIRE.
 missing() {
