@@ -20,6 +20,10 @@
 set -uo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=results.sh
+. "$(dirname "$0")/results.sh"
+# shellcheck source=guest/tests.sh
+. "$(dirname "$0")/guest/tests.sh"
 # shellcheck source=kernel/tree.sh
 . "$(dirname "$0")/kernel/tree.sh"
 cd "$IMQ_TOP" || exit 1
@@ -40,148 +44,7 @@ for group; do
 	esac
 done
 
-mkdir -p "$IMQ_CACHE/check"
-logs=$(mktemp -d "$IMQ_CACHE/check/$(date +%Y%m%d-%H%M%S).XXX")
-find "$IMQ_CACHE/check" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n +6 | xargs -r rm -rf
-ln -sfn "$logs" "$IMQ_CACHE/check/latest"
-results=$logs/results
-: >"$results"
-
-background=()
-kill_tree() {
-	local child
-
-	for child in $(pgrep -P "$1"); do
-		kill_tree "$child"
-	done
-	kill "$1" 2>/dev/null
-}
-cleanup() {
-	local pid
-
-	for pid in "${background[@]}"; do
-		kill_tree "$pid"
-	done
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# Results -----------------------------------------------------------------
-
-# result ok|fail|skip NAME [REASON]
-result() {
-	local mark
-
-	printf '%s\t%s\t%s\n' "$1" "$2" "${3:-}" >>"$results"
-	case $1 in ok) mark=' OK ' ;; fail) mark=FAIL ;; skip) mark=SKIP ;; esac
-	printf 'TEST: %-70s [%s]%s\n' "$2" "$mark" "${3:+ $3}"
-}
-
-# try NAME COMMAND...: passes if the command does; shows what it said if not.
-try() {
-	local name=$1 log
-	shift
-
-	log=$logs/$(tr -c 'A-Za-z0-9._\n' _ <<<"$name").log
-	if "$@" >"$log" 2>&1; then
-		result ok "$name"
-	else
-		result fail "$name"
-		tail -n 40 "$log" | sed 's/^/    /'
-	fi
-}
-
-# collect GROUP: counts the test lines in stdin, of the selftests' form or TAP;
-# everything else is passed on.
-collect() {
-	local group=$1 line
-	local own='^TEST: (.*[^ ]) +\[( OK |FAIL|SKIP)\] ?(.*)$'
-	local tap='^(not )?ok [0-9]+( -)? (.*)$'
-
-	while IFS= read -r line; do
-		if [[ $line =~ $own ]]; then
-			case ${BASH_REMATCH[2]} in
-			FAIL) result fail "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
-			SKIP) result skip "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
-			*) result ok "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[3]}" ;;
-			esac
-		elif [[ $line =~ $tap ]]; then
-			line=${BASH_REMATCH[3]}
-			if [ -n "${BASH_REMATCH[1]}" ]; then
-				result fail "$group: $line"
-			elif [[ $line =~ ^(.*)' # SKIP'\ ?(.*)$ ]]; then
-				result skip "$group: ${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-			else
-				result ok "$group: $line"
-			fi
-		elif [[ ! $line =~ ^([0-9]+\.\.[0-9]+|TAP\ version\ [0-9]+)$ ]]; then
-			printf '%s\n' "$line"
-		fi
-	done
-}
-
-# run_tests GROUP NAME COMMAND...: a test program, whose lines are collected.
-# Its exit status counts too: 0 with at least one result, 4 for all skipped.
-run_tests() {
-	local group=$1 name=$2 before after failed status
-	shift 2
-
-	before=$(wc -l <"$results")
-	"$@" | collect "$group"
-	status=${PIPESTATUS[0]}
-	after=$(wc -l <"$results")
-	failed=$(tail -n +$((before + 1)) "$results" | grep -c '^fail')
-	case $status in
-	0) [ "$after" -gt "$before" ] || result fail "$group: $name" "ran no test" ;;
-	4) [ "$after" -gt "$before" ] || result skip "$group: $name" "skipped itself" ;;
-	124) result fail "$group: $name" "timeout" ;;
-	125) result fail "$group: $name" "the guest died" ;;
-	126) result fail "$group: $name" "the kernel complained" ;;
-	*) [ "$failed" -gt 0 ] || result fail "$group: $name" "exit status $status" ;;
-	esac
-}
-
-# Sources and tools ---------------------------------------------------------
-
-# source_of NAME: sets src, or skips the tests WHAT.
-source_of() {
-	local name=$1 what=$2
-
-	if src=$(tools/sources.sh "$name" 2>"$logs/source-$name"); then
-		return 0
-	fi
-	result skip "$what" "$(tail -n 1 "$logs/source-$name")"
-	return 1
-}
-
-# The patched tools, made beside everything else.
-tools_log=$logs/tools
-build_tools() {
-	local name
-
-	for name in plugins iptables iproute2 nft; do
-		tools/userland/prefix.sh "$name" >"$tools_log.$name" 2>"$tools_log.$name.log"
-		echo $? >"$tools_log.$name.status"
-	done
-}
-tools_built=''
-start_tools() {
-	[ -z "$tools_built" ] || return 0
-	build_tools &
-	background+=($!)
-	tools_built=$!
-}
-
-# prefix_of NAME: sets prefix; 1 and reason if there is none.
-prefix_of() {
-	start_tools
-	wait "$tools_built" 2>/dev/null
-	background=()
-	prefix=$(cat "$tools_log.$1")
-	reason=$(tail -n 1 "$tools_log.$1.log")
-	[ "$(cat "$tools_log.$1.status")" = 0 ]
-}
+results_begin check
 
 # Groups --------------------------------------------------------------------
 
@@ -286,11 +149,11 @@ group_userland() {
 	for name in plugins iptables iproute2 nft; do
 		if prefix_of "$name"; then
 			result ok "userland: $name builds"
-		elif [ "$(cat "$tools_log.$name.status")" = 3 ]; then
+		elif [ "$(cat "$logs/tools.$name.status")" = 3 ]; then
 			result skip "userland: $name builds" "$reason"
 		else
 			result fail "userland: $name builds"
-			tail -n 40 "$tools_log.$name.log" | sed 's/^/    /'
+			tail -n 40 "$logs/tools.$name.log" | sed 's/^/    /'
 		fi
 		case $name in
 		plugins) plugins=$prefix ;;
@@ -317,27 +180,19 @@ group_userland() {
 	fi
 }
 
-# guest_tests KIND KERNEL: the selftests in a guest. Each has one of its own.
+# guest_tests KIND KERNEL: the selftests in guests.
 guest_tests() {
-	local kind=$1 kernel=$2 name f args
+	local f
 
-	for f in tools/selftests/*.sh tools/userland/guest-check.sh; do
-		name=$(basename "$f" .sh)
-		case $name in *lib) continue ;; esac
-		case " $tests " in "  "|*" $name "*) ;; *) continue ;; esac
-		args=()
-		[ "$name" != guest-check ] || [ -z "$nft" ] || args=("$nft")
-		run_tests "$kind" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
-			--log "$logs/$kind-$name" --env "IMQ_NFT_PREFIX=$nft" \
-			--env "IPTABLES_SRC=$iptables_src" \
-			"${prefixes[@]}" "$kernel" -- "$f" "${args[@]}"
+	for f in $(guest_scripts "$tests"); do
+		guest_test "$1" "$2" "$f"
 	done
 }
 
 # group_guests KIND...: in um-KIND, all kinds at the same time: a guest has one
 # processor. What the first one says is shown as it comes, the others' after it.
 group_guests() {
-	local kind name prefixes=() nft='' limit iptables_src
+	local kind name
 	local kernel=() kinds=() pids=() i all=$results
 
 	start_tools
@@ -353,14 +208,7 @@ group_guests() {
 			result fail "$kind: kernel um-$kind builds"
 		fi
 	done
-	for name in nft iptables iproute2 plugins; do
-		if prefix_of "$name"; then
-			prefixes+=(--prefix "$prefix")
-			[ "$name" != nft ] || nft=$prefix
-		fi
-	done
-	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
-	iptables_src=$(tools/sources.sh iptables 2>/dev/null)
+	guest_prepare
 
 	for ((i = 1; i < ${#kinds[@]}; i++)); do
 		(
@@ -412,7 +260,6 @@ group_patches() {
 	run_tests patches each-patch tools/kernel/each-patch.sh
 }
 
-start=$SECONDS
 guests=()
 for group; do
 	case $group in builtin|module) guests+=("$group") ;; esac
@@ -431,17 +278,4 @@ for group; do
 	esac
 	log "$group: $(elapsed $((SECONDS - group_start)))"
 done
-
-# count STATE; list STATE TITLE
-count() { grep -c "^$1" "$results"; }
-list() {
-	[ "$(count "$1")" -gt 0 ] || return 0
-	printf '\n%s:\n' "$2"
-	sed -n "s/^$1\t\([^\t]*\)\t\(.*\)/  \1: \2/p" "$results" | sed 's/: $//'
-}
-list skip Skipped
-list fail Failed
-printf '\nTime: %s, logs: %s\n' "$(elapsed $((SECONDS - start)))" "$logs"
-passed=$(count ok) failed=$(count fail) skipped=$(count skip)
-printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+results_end
