@@ -1,17 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: tools/sources.sh NAME
+# Usage: tools/sources.sh NAME [VERSION]
 #
 # Prints the directory of an unpacked, unpatched source. NAME is linux,
-# libnftnl, nftables, iptables or iproute2. Looked for in this order:
+# libnftnl, nftables, iptables or iproute2; VERSION is one of those in the table
+# below, by default the first one of NAME. Looked for in this order:
 #
 #   linux       KERNEL_SRC= (a clean directory or a tarball), else
 #               /usr/src/linux-source-VERSION.tar.xz of Debian's package
 #   the others  LIBNFTNL_SRC=, NFTABLES_SRC=, IPTABLES_SRC=, IPROUTE2_SRC=
-#               (directory), then $IMQ_CACHE/sources/NAME-VERSION, then the
-#               Debian archive that this system uses, then the release tarball
-#               of the project, checked against a pinned SHA-256
+#               (directory; with VERSION: if it is of that one), then
+#               $IMQ_CACHE/sources/NAME-VERSION, then the Debian archive that
+#               this system uses, then the release tarball of the project,
+#               checked against a pinned SHA-256
 #
 # IMQ_OFFLINE=1 looks only at this machine. IMQ_KERNEL is the kernel's version
 # (default 6.12). Exit status 3, with one line that says why, when there is no
@@ -20,34 +22,42 @@ set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# -eq 1 ] || usage
+case $# in 1|2) ;; *) usage ;; esac
 name=$1
+version=${2:-}
 IMQ_KERNEL=${IMQ_KERNEL:-6.12}
 
-# Version, SHA-256 of the upstream tarball (Debian's .dsc names the same), URL.
+# Name, version, suffix of the upstream tarball, its SHA-256 (Debian's .dsc names
+# the same; "-": not known, hence not downloaded).
+versions='
+libnftnl 1.2.4 bz2 c0fe233be4cdfd703e7d5977ef8eb63fcbf1d0052b6044e1b23d47ca3562477f
+libnftnl 1.2.9 xz -
+libnftnl 1.3.1 xz -
+nftables 1.0.6 xz 2407430ddd82987670e48dc2fda9e280baa8307abec04ab18d609df3db005e4c
+nftables 1.1.3 xz -
+nftables 1.1.6 xz -
+iptables 1.8.9 xz ef6639a43be8325a4f8ea68123ffac236cb696e8c78501b64e8106afb008c87f
+iptables 1.8.13 xz -
+iproute2 6.1.0 xz 5ce12a0fec6b212725ef218735941b2dab76244db7e72646a76021b0537b43ab
+iproute2 7.1.0 xz -
+'
+src=''
 case $name in
 linux) ;;
-libnftnl)
-	version=1.2.4 src=${LIBNFTNL_SRC:-}
-	sha256=c0fe233be4cdfd703e7d5977ef8eb63fcbf1d0052b6044e1b23d47ca3562477f
-	url=https://www.netfilter.org/projects/libnftnl/files/libnftnl-1.2.4.tar.bz2 ;;
-nftables)
-	version=1.0.6 src=${NFTABLES_SRC:-}
-	sha256=2407430ddd82987670e48dc2fda9e280baa8307abec04ab18d609df3db005e4c
-	url=https://www.netfilter.org/projects/nftables/files/nftables-1.0.6.tar.xz ;;
-iptables)
-	version=1.8.9 src=${IPTABLES_SRC:-}
-	sha256=ef6639a43be8325a4f8ea68123ffac236cb696e8c78501b64e8106afb008c87f
-	url=https://www.netfilter.org/projects/iptables/files/iptables-1.8.9.tar.xz ;;
-iproute2)
-	version=6.1.0 src=${IPROUTE2_SRC:-}
-	sha256=5ce12a0fec6b212725ef218735941b2dab76244db7e72646a76021b0537b43ab
-	url=https://www.kernel.org/pub/linux/utils/net/iproute2/iproute2-6.1.0.tar.xz ;;
+libnftnl|nftables|iptables) url=https://www.netfilter.org/projects/$name/files ;;
+iproute2) url=https://www.kernel.org/pub/linux/utils/net/iproute2 ;;
 *) usage ;;
 esac
+if [ "$name" != linux ]; then
+	read -r _ version suffix sha256 < <(awk -v n="$name" -v v="$version" \
+		'$1 == n && (v == "" || $2 == v) { print; exit }' <<<"$versions") || usage
+	url=$url/$name-$version.tar.$suffix
+	src=${name^^}_SRC
+	src=${!src:-}
+fi
 
 none() {
-	printf '%s: no source: %s\n' "$name" "$*" >&2
+	printf '%s%s: no source: %s\n' "$name" "${version:+ $version}" "$*" >&2
 	exit 3
 }
 
@@ -122,6 +132,10 @@ from_archive() {
 from_project() {
 	local dest=$1 tar=$IMQ_CACHE/sources/${url##*/}
 
+	if [ "$sha256" = - ]; then
+		why="$why, and the SHA-256 of ${url##*/} is not known here"
+		return 1
+	fi
 	mkdir -p "$IMQ_CACHE/sources"
 	if [ ! -f "$tar" ]; then
 		if command -v curl >/dev/null; then
@@ -148,10 +162,18 @@ if [ "$name" = linux ]; then
 	exit
 fi
 
+# of_version DIR: a source that says that it has the version asked for.
+of_version() {
+	grep -qsE "AC_INIT\(\[?$name\]?, *\[?$version\]?[],)]" "$1/configure.ac" ||
+		grep -qs "\"$version\"" "$1/include/version.h"
+}
+
 if [ -n "$src" ]; then
 	[ -d "$src" ] || none "$src is no directory"
-	(cd "$src" && pwd)
-	exit
+	if [ $# -eq 1 ] || of_version "$src"; then
+		(cd "$src" && pwd)
+		exit
+	fi
 fi
 dest=$IMQ_CACHE/sources/$name-$version
 why=''

@@ -5,14 +5,16 @@
 #
 # Build libnftnl and nft with the imq statement, and install them in PREFIX.
 #
-# SRC_LIBNFTNL   an unpacked libnftnl 1.2.4, unpatched; it isn't changed
-# SRC_NFTABLES   an unpacked nftables 1.0.6, likewise
+# SRC_LIBNFTNL   an unpacked libnftnl, unpatched; it isn't changed
+# SRC_NFTABLES   an unpacked nftables, likewise
 # PREFIX         absolute path; made if it doesn't exist. There will be
 #                  sbin/nft                      finds its libraries by itself
 #                  share/nftables-tests/         for the tests of nftables:
 #                    tests/py/nft-test.py -l PREFIX/lib/libnftables.so.1
 #                    NFT=PREFIX/sbin/nft tests/shell/run-tests.sh
-#                  libnftnl-1.2.4.log, nftables-1.0.6.log
+#                  libnftnl-VERSION.log, nftables-VERSION.log
+# NFT_VERSION    that of nftables: 1.0.6 (default, with libnftnl 1.2.4), 1.1.3
+#                (with 1.2.9) or 1.1.6 (with 1.3.1)
 # CHECK=1        also run libnftnl's `make check'; a failure is an error
 #
 # Needs a C compiler, make, autoconf, automake, libtool, pkg-config, bison, flex,
@@ -59,7 +61,7 @@ build_nftables() {
 		rm -rf "$tests" &&
 		mkdir -p "$tests/tests" &&
 		cp -R py "$tests" &&
-		cp -R tests/py tests/shell "$tests/tests"
+		cp -R tests/py tests/shell tests/monitor tests/json_echo "$tests/tests"
 }
 
 [ $# -eq 3 ] || usage
@@ -73,14 +75,15 @@ for tool in autoreconf libtoolize bison flex pkg-config; do
 done
 pkg-config --exists libmnl jansson ||
 	die "libmnl or jansson not found (Debian: libmnl-dev libjansson-dev)"
+libnftnl=$(libnftnl_of "${NFT_VERSION:=1.0.6}")
 [ -f "$SRC_LIBNFTNL/src/expr_ops.c" ] || die "no libnftnl source in '$SRC_LIBNFTNL'"
 [ -f "$SRC_NFTABLES/src/evaluate.c" ] || die "no nftables source in '$SRC_NFTABLES'"
 
 steps=66
 [ "${CHECK:-0}" != 1 ] || steps=208
 build() { build_libnftnl; }
-build_package libnftnl-1.2.4 "$SRC_LIBNFTNL" "$PREFIX" "$steps"
+build_package "libnftnl-$libnftnl" "$SRC_LIBNFTNL" "$PREFIX" "$steps"
 # shellcheck disable=SC2317 # called by build_package
 build() { build_nftables; }
-build_package nftables-1.0.6 "$SRC_NFTABLES" "$PREFIX" 51
+build_package "nftables-$NFT_VERSION" "$SRC_NFTABLES" "$PREFIX" 51
 "$PREFIX/sbin/nft" --version >/dev/null || die "$PREFIX/sbin/nft does not start"

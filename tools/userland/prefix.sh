@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: tools/userland/prefix.sh NAME
+# Usage: tools/userland/prefix.sh NAME [VERSION]
 #
 # Builds NAME with IMQ support, if it was not built before from the same source
 # and patches, and prints the prefix that it is installed in. NAME is plugins
 # (for the iptables and ip of the distribution), nft, iptables or iproute2.
+# VERSION (nft only): see nft.sh.
 #
 # Exit status 3, with one line that says why, if there is no source (see
 # tools/sources.sh), or nothing to build it with: callers skip what needs it.
@@ -14,9 +15,11 @@ set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../kernel/tree.sh
 . "$(dirname "$0")/../kernel/tree.sh"
+# shellcheck source=source.sh
+. "$(dirname "$0")/source.sh"
 
-[ $# -eq 1 ] || usage
-name=$1
+case $# in 1|2) ;; *) usage ;; esac
+name=$1 version=${2:-}
 cd "$IMQ_TOP"
 
 # What goes into NAME: the files of this repository, and unpatched sources.
@@ -25,9 +28,11 @@ src=()
 case $name in
 plugins) files+=(net-netfilter drivers-net-imq) ;;
 nft)
-	files+=(patches/libnftnl-1.2.4 patches/nftables-1.0.6)
-	src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl)") || exit
-	src+=("$("$IMQ_TOP/tools/sources.sh" nftables)") || exit ;;
+	export NFT_VERSION=${version:=${NFT_VERSIONS%% *}}
+	libnftnl=$(libnftnl_of "$version") || exit
+	files+=(patches/"libnftnl-$libnftnl" patches/"nftables-$version")
+	src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl "$libnftnl")") || exit
+	src+=("$("$IMQ_TOP/tools/sources.sh" nftables "$version")") || exit ;;
 iptables)
 	files+=(patches/iptables-1.8.9)
 	src+=("$("$IMQ_TOP/tools/sources.sh" iptables)") || exit ;;
@@ -40,22 +45,23 @@ esac
 ids=$(for s in "${src[@]}"; do source_id "$s"; done)
 mapfile -t files < <(find "${files[@]}" -type f | sort)
 key=$(hash_text "$ids" "$(hash_files "${files[@]}")" "$(gcc --version | head -n 1)")
-prefix=$IMQ_CACHE/userland/$name-${key:0:12}
+label=$name${version:+-$version}
+prefix=$IMQ_CACHE/userland/$label-${key:0:12}
 if [ -f "$prefix/complete" ]; then
 	touch "$prefix"
 	echo "$prefix"
 	exit
 fi
 
-lock "userland-$name"
+lock "userland-$label"
 if [ ! -f "$prefix/complete" ]; then
 	rm -rf "$prefix"
-	log "building $name"
+	log "building $label"
 	# CHECK: libnftnl has tests of its own, which take some seconds.
 	CHECK=1 "$IMQ_TOP/tools/userland/$name.sh" "${src[@]}" "$prefix" {IMQ_LOCK_FD}>&- >&2
 	touch "$prefix/complete"
 	# Keep the three latest.
-	find "$IMQ_CACHE/userland" -maxdepth 1 -name "$name-*" -printf '%T@ %p\n' | sort -rn |
+	find "$IMQ_CACHE/userland" -maxdepth 1 -name "$label-*" -printf '%T@ %p\n' | sort -rn |
 		tail -n +4 | cut -d' ' -f2- | xargs -r rm -rf
 fi
 echo "$prefix"

@@ -4,6 +4,21 @@
 # Shared by the scripts here that build a patched package (bash, sourced after
 # tools/lib.sh).
 
+# The versions of nftables that there are patches for; the first one is used
+# where nothing else is said.
+# shellcheck disable=SC2034 # by those who source this
+NFT_VERSIONS='1.0.6 1.1.3 1.1.6'
+
+# libnftnl_of VERSION: the version of libnftnl that goes with this nftables.
+libnftnl_of() {
+	case $1 in
+	1.0.6) echo 1.2.4 ;;
+	1.1.3) echo 1.2.9 ;;
+	1.1.6) echo 1.3.1 ;;
+	*) die "no patches for nftables $1, only for $NFT_VERSIONS" ;;
+	esac
+}
+
 # apply_series SERIES: apply the patches that the file SERIES lists, and that
 # lie beside it, in the current directory. Fuzz is an error: a hunk that almost
 # fits may land in the wrong place.
