@@ -10,6 +10,8 @@
 #
 #   -f FILE     one more configuration fragment (may be repeated)
 #   -p COUNT    apply only the first COUNT patches, in a tree of their own
+#   -m PATCH    apply this one behind the series, in a tree for such; see
+#               tools/mutants/check.sh
 #   -t TARGETS  make only these targets, e.g. "W=1 net/netfilter/"; prints the
 #               build directory, which has the output in targets.log
 #   --fresh     throw the build directory away first
@@ -21,11 +23,12 @@ set -euo pipefail
 # shellcheck source=tree.sh
 . "$(dirname "$0")/tree.sh"
 
-targets='' fresh='' extra=() count=''
+targets='' fresh='' extra=() count='' mutant=''
 while [ $# -gt 1 ]; do
 	case $1 in
 	-f) extra+=("$(realpath "$2")"); shift ;;
 	-p) count=$2; shift ;;
+	-m) mutant=$(realpath "$2"); shift ;;
 	-t) targets=$2; shift ;;
 	--fresh) fresh=1 ;;
 	*) usage ;;
@@ -43,6 +46,11 @@ steps) count=${count:-$(series_patches | wc -l)} ;;
 *) [ -z "$count" ] || die "$name is for the whole series"
 	count=$(series_patches | wc -l) ;;
 esac
+keep=5 result=$name
+if [ -n "$mutant" ]; then
+	[ "$tree_name" = imq ] || die "-m is for the whole series"
+	tree_name=mutants keep=60 result=mutant-$name
+fi
 
 # wanted: the configuration as one fragment. Of what the series adds, only
 # options that are there with the patches applied so far.
@@ -71,8 +79,8 @@ wanted() {
 }
 
 src=$("$IMQ_TOP/tools/sources.sh" linux)
-key=$(hash_text "$(tree_id "$src" "$count")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
-out=$IMQ_CACHE/kernels/$name-${key:0:12}
+key=$(hash_text "$(tree_id "$src" "$count" "$mutant")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
+out=$IMQ_CACHE/kernels/$result-${key:0:12}
 if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
 	touch "$out"
 	echo "$out"
@@ -84,7 +92,7 @@ if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
 	echo "$out"
 	exit
 fi
-tree=$(tree_update "$src" "$count" "$tree_name")
+tree=$(tree_update "$src" "$count" "$tree_name" "$mutant")
 build=$tree/build-$name
 [ -z "$fresh" ] || rm -rf "$build"
 mkdir -p "$build"
@@ -169,7 +177,7 @@ fi
 kmake -s kernelrelease >"$tmp/release"
 rm -rf "$out"
 mv -T "$tmp" "$out"
-# Keep the five latest results of each configuration.
-find "$IMQ_CACHE/kernels" -maxdepth 1 -name "$name-*" -printf '%T@ %p\n' | sort -rn |
-	tail -n +6 | cut -d' ' -f2- | xargs -r rm -rf
+# Keep the latest results of each configuration.
+find "$IMQ_CACHE/kernels" -maxdepth 1 -name "$result-*" -printf '%T@ %p\n' | sort -rn |
+	tail -n +$((keep + 1)) | cut -d' ' -f2- | xargs -r rm -rf
 echo "$out"

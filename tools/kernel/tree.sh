@@ -57,13 +57,15 @@ um_room_for_amx() {
 	sed 's/HOST_FP_SIZE, 2696/HOST_FP_SIZE, 12288/' "$1/$f" >"$2/$f"
 }
 
-# tree_id SRC COUNT: hash of the source and of the first COUNT patches.
+# tree_id SRC COUNT [MUTANT]: hash of the source, of the first COUNT patches, and of
+# the patch MUTANT behind them.
 tree_id() {
 	local p patches=(/dev/null)
 
 	while read -r p; do
 		patches+=("$IMQ_TOP/patches/$p")
 	done < <(series_patches | head -n "$2")
+	[ -z "${3:-}" ] || patches+=("$3")
 	hash_text "$(source_id "$1")" "$(declare -f um_room_for_amx)" \
 		"$(cat "${patches[@]}" | sha256sum)"
 }
@@ -103,15 +105,24 @@ replace() {
 	mv -f "$2.imq-new" "$2"
 }
 
-# tree_update SRC COUNT NAME: prints the directory of the tree NAME, brought to
-# the state with the first COUNT patches. The caller holds a lock.
+# apply_mutant DIR PATCH: PATCH behind the series that is applied in DIR; lines may
+# have moved, but its context must be there.
+apply_mutant() {
+	patch -p1 -F0 -N -s -r - --no-backup-if-mismatch -d "$1" <"$2" >&2 || {
+		log "$2 does not apply behind the series"
+		return 1
+	}
+}
+
+# tree_update SRC COUNT NAME [MUTANT]: prints the directory of the tree NAME, brought
+# to the state with the first COUNT patches, and MUTANT. The caller holds a lock.
 tree_update() {
-	local src=$1 count=$2 tree stage f id
+	local src=$1 count=$2 mutant=${4:-} tree stage f id
 	local old=() new=()
 
 	tree=$IMQ_CACHE/kernel/$(source_id "$src")-$3
 	stage=$tree.stage
-	id=$(tree_id "$src" "$count")
+	id=$(tree_id "$src" "$count" "$mutant")
 	if [ "$(cat "$tree/.imq-id" 2>/dev/null)" = "$id" ]; then
 		echo "$tree"
 		return
@@ -128,6 +139,7 @@ tree_update() {
 		mv -T "$tree.tmp" "$tree"
 	fi
 	apply_series "$src" "$stage" "$count" || return 1
+	[ -z "$mutant" ] || apply_mutant "$stage" "$mutant" || return 1
 	rm -f "$tree/.imq-id"
 	um_room_for_amx "$src" "$stage"
 	mapfile -t new < <(cd "$stage" && find . -name .pc -prune -o -type f -printf '%P\n')
