@@ -66,6 +66,52 @@ static void imq_print_opt(struct link_util *lu, FILE *f, struct rtattr *tb[])
 			   rta_getattr_u32(tb[IFLA_IMQ_INDEX]));
 }
 
+/* The kernel makes attributes as short as their value allows. */
+static __u64 imq_counter(const struct rtattr *attr)
+{
+	return RTA_PAYLOAD(attr) == sizeof(__u64) ? rta_getattr_u64(attr) :
+						    rta_getattr_u32(attr);
+}
+
+static void imq_print_indent(const char *indent)
+{
+	print_nl();
+	print_string(PRINT_FP, NULL, "%s", indent);
+}
+
+/* With -s. What entered and left is in the common statistics. */
+static void imq_print_xstats(struct link_util *lu, FILE *f,
+			     struct rtattr *xstats)
+{
+	static const char * const name[IFLA_IMQ_XSTATS_MAX + 1] = {
+		[IFLA_IMQ_XSTATS_BYPASS_DOWN]	= "bypass_down",
+		[IFLA_IMQ_XSTATS_BYPASS_NOMEM]	= "bypass_nomem",
+		[IFLA_IMQ_XSTATS_BYPASS_UNFIT]	= "bypass_unfit",
+		[IFLA_IMQ_XSTATS_DROP_DEV]	= "drop_dev",
+		[IFLA_IMQ_XSTATS_DROP_HOOK]	= "drop_hook",
+		[IFLA_IMQ_XSTATS_DROP_SOCK]	= "drop_sock",
+		[IFLA_IMQ_XSTATS_FOREIGN]	= "foreign",
+		[IFLA_IMQ_XSTATS_RING_FULL]	= "ring_full",
+	};
+	struct rtattr *tb[IFLA_IMQ_XSTATS_MAX + 1];
+	int i;
+
+	if (!xstats)
+		return;
+
+	parse_rtattr_nested(tb, IFLA_IMQ_XSTATS_MAX, xstats);
+	for (i = 1; i <= IFLA_IMQ_XSTATS_MAX; i++) {
+		if (!tb[i])
+			continue;
+		if (i == IFLA_IMQ_XSTATS_BYPASS_DOWN ||
+		    i == IFLA_IMQ_XSTATS_DROP_DEV)
+			imq_print_indent("      ");
+		print_string(PRINT_FP, NULL, "%s ", name[i]);
+		print_lluint(PRINT_ANY, name[i], "%llu ", imq_counter(tb[i]));
+	}
+	imq_print_indent("    ");
+}
+
 static void imq_print_help(struct link_util *lu, int argc, char **argv,
 			   FILE *f)
 {
@@ -77,5 +123,6 @@ struct link_util imq_link_util = {
 	.maxattr	= IFLA_IMQ_MAX,
 	.parse_opt	= imq_parse_opt,
 	.print_opt	= imq_print_opt,
+	.print_xstats	= imq_print_xstats,
 	.print_help	= imq_print_help,
 };

@@ -5,9 +5,11 @@
 #
 # Build iproute2, whose ip knows the imq link type, and install it in PREFIX.
 #
-# SRC      an unpacked iproute2 6.1.0, unpatched; it isn't changed
+# SRC      an unpacked iproute2, unpatched; it isn't changed
 # PREFIX   absolute path; made if it doesn't exist. The programs are in
-#          PREFIX/sbin, the log is PREFIX/iproute2-6.1.0.log
+#          PREFIX/sbin, the log is PREFIX/iproute2-VERSION.log
+#
+# IPROUTE2_VERSION  6.1.0 (default) or 7.1.0
 #
 # Needs a C compiler, make, bison, flex and pkg-config. Uses libmnl, libcap,
 # libelf, libbpf and others if their headers are there. IMQ_JOBS: see tools/lib.sh.
@@ -37,4 +39,5 @@ SRC=$1
 PREFIX=$2
 case $PREFIX in /*) ;; *) die "PREFIX '$PREFIX' must be an absolute path" ;; esac
 [ -f "$SRC/ip/iplink.c" ] || die "no iproute2 source in '$SRC'"
-build_package iproute2-6.1.0 "$SRC" "$PREFIX" 260
+IPROUTE2_VERSION=${IPROUTE2_VERSION:-${IPROUTE2_VERSIONS%% *}}
+build_package "iproute2-$IPROUTE2_VERSION" "$SRC" "$PREFIX" 260

@@ -310,6 +310,13 @@ ip_abi() {
 	int (*f2)(struct nlmsghdr *, int, int, __u32) = addattr32;
 	int (*f3)(enum output_type, enum color_attr, const char *,
 		  const char *, unsigned int) = print_color_uint;
+	int (*f7)(enum output_type, enum color_attr, const char *,
+		  const char *, unsigned long long) = print_color_lluint;
+	int (*f8)(enum output_type, enum color_attr, const char *,
+		  const char *, const char *) = print_color_string;
+	void (*f9)(void) = print_nl;
+	int (*f10)(struct rtattr **, int, struct rtattr *, int,
+		   unsigned short) = parse_rtattr_flags;
 	void (*f4)(const char *, const char *) = invarg;
 	void (*f5)(const char *, const char *) = duparg;
 	void (*f6)(void) = incomplete_command;
@@ -325,12 +332,15 @@ ip_abi() {
 		SHOW(print_help);
 		SHOW(parse_ifla_xstats);
 		SHOW(print_ifla_xstats);
-		printf("PRINT_ANY %d, COLOR_NONE %d\n", PRINT_ANY, COLOR_NONE);
+		printf("PRINT_FP %d, PRINT_ANY %d, COLOR_NONE %d\n",
+		       PRINT_FP, PRINT_ANY, COLOR_NONE);
 		return 0;
 	}
 	EOF
 	cat >"$TMP/stubs.c" <<-'EOF'
 	void get_u16(void) {} void addattr32(void) {} void print_color_uint(void) {}
+	void print_color_lluint(void) {} void print_color_string(void) {}
+	void print_nl(void) {} void parse_rtattr_flags(void) {}
 	void invarg(void) {} void duparg(void) {} void incomplete_command(void) {}
 	EOF
 	abi_build() {

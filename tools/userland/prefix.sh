@@ -6,7 +6,7 @@
 # Builds NAME with IMQ support, if it was not built before from the same source
 # and patches, and prints the prefix that it is installed in. NAME is plugins
 # (for the iptables and ip of the distribution), nft, iptables or iproute2.
-# VERSION (nft only): see nft.sh.
+# VERSION (not of plugins): see nft.sh, iptables.sh, iproute2.sh.
 #
 # Exit status 3, with one line that says why, if there is no source (see
 # tools/sources.sh), or nothing to build it with: callers skip what needs it.
@@ -34,11 +34,18 @@ nft)
 	src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl "$libnftnl")") || exit
 	src+=("$("$IMQ_TOP/tools/sources.sh" nftables "$version")") || exit ;;
 iptables)
-	files+=(patches/iptables-1.8.9)
-	src+=("$("$IMQ_TOP/tools/sources.sh" iptables)") || exit ;;
+	export IPTABLES_VERSION=${version:=${IPTABLES_VERSIONS%% *}}
+	files+=(patches/"iptables-$version")
+	libnftnl=$(libnftnl_for_iptables "$version") || exit
+	if [ -n "$libnftnl" ]; then
+		files+=(patches/"libnftnl-$libnftnl")
+		src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl "$libnftnl")") || exit
+	fi
+	src+=("$("$IMQ_TOP/tools/sources.sh" iptables "$version")") || exit ;;
 iproute2)
-	files+=(patches/iproute2-6.1.0)
-	src+=("$("$IMQ_TOP/tools/sources.sh" iproute2)") || exit ;;
+	export IPROUTE2_VERSION=${version:=${IPROUTE2_VERSIONS%% *}}
+	files+=(patches/"iproute2-$version")
+	src+=("$("$IMQ_TOP/tools/sources.sh" iproute2 "$version")") || exit ;;
 *) usage ;;
 esac
 

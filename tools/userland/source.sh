@@ -4,10 +4,14 @@
 # Shared by the scripts here that build a patched package (bash, sourced after
 # tools/lib.sh).
 
-# The versions of nftables that there are patches for; the first one is used
-# where nothing else is said.
+# The versions that there are patches for; the first one is used where nothing
+# else is said.
 # shellcheck disable=SC2034 # by those who source this
 NFT_VERSIONS='1.0.6 1.1.3 1.1.6'
+# shellcheck disable=SC2034
+IPTABLES_VERSIONS='1.8.9 1.8.13'
+# shellcheck disable=SC2034
+IPROUTE2_VERSIONS='6.1.0 7.1.0'
 
 # libnftnl_of VERSION: the version of libnftnl that goes with this nftables.
 libnftnl_of() {
@@ -16,6 +20,16 @@ libnftnl_of() {
 	1.1.3) echo 1.2.9 ;;
 	1.1.6) echo 1.3.1 ;;
 	*) die "no patches for nftables $1, only for $NFT_VERSIONS" ;;
+	esac
+}
+
+# libnftnl_for_iptables VERSION: the version of libnftnl to build for this iptables,
+# which is newer than what distributions with the others have; none if empty.
+libnftnl_for_iptables() {
+	case $1 in
+	1.8.9) ;;
+	1.8.13) echo 1.3.1 ;;
+	*) die "no patches for iptables $1, only for $IPTABLES_VERSIONS" ;;
 	esac
 }
 

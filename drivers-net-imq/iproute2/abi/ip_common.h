@@ -32,6 +32,7 @@ struct link_util {
 };
 
 enum output_type {
+	PRINT_FP = 1,
 	PRINT_ANY = 4,
 };
 
@@ -47,5 +48,26 @@ static inline int print_uint(enum output_type t, const char *key,
 {
 	return print_color_uint(t, COLOR_NONE, key, fmt, value);
 }
+
+int print_color_lluint(enum output_type t, enum color_attr color,
+		       const char *key, const char *fmt,
+		       unsigned long long value);
+
+static inline int print_lluint(enum output_type t, const char *key,
+			       const char *fmt, unsigned long long value)
+{
+	return print_color_lluint(t, COLOR_NONE, key, fmt, value);
+}
+
+int print_color_string(enum output_type t, enum color_attr color,
+		       const char *key, const char *fmt, const char *value);
+
+static inline int print_string(enum output_type t, const char *key,
+			       const char *fmt, const char *value)
+{
+	return print_color_string(t, COLOR_NONE, key, fmt, value);
+}
+
+void print_nl(void);
 
 #endif

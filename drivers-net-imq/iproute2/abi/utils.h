@@ -10,6 +10,7 @@
 #ifndef IMQ_ABI_UTILS_H
 #define IMQ_ABI_UTILS_H
 
+#include <string.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/types.h>
@@ -19,6 +20,12 @@ void invarg(const char *msg, const char *arg) __attribute__((noreturn));
 void duparg(const char *key, const char *arg) __attribute__((noreturn));
 int get_u16(__u16 *val, const char *arg, int base);
 int addattr32(struct nlmsghdr *n, int maxlen, int type, __u32 data);
+int parse_rtattr_flags(struct rtattr *tb[], int max, struct rtattr *rta,
+		       int len, unsigned short flags);
+
+#define parse_rtattr_nested(tb, max, rta)				\
+	parse_rtattr_flags((tb), (max), RTA_DATA(rta), RTA_PAYLOAD(rta),	\
+			   NLA_F_NESTED)
 
 #define NEXT_ARG()				\
 	do {					\
@@ -30,6 +37,15 @@ int addattr32(struct nlmsghdr *n, int maxlen, int type, __u32 data);
 static inline __u32 rta_getattr_u32(const struct rtattr *rta)
 {
 	return *(const __u32 *)RTA_DATA(rta);
+}
+
+/* Not aligned */
+static inline __u64 rta_getattr_u64(const struct rtattr *rta)
+{
+	__u64 value;
+
+	memcpy(&value, RTA_DATA(rta), sizeof(value));
+	return value;
 }
 
 #endif
