@@ -242,6 +242,24 @@ udp_load_end() {
 	background_end load
 }
 
+# flood FLOW...: as udp, for many datagrams; see imq_flood.py. flood_load: in the
+# background, until udp_load_end.
+flood() {
+	say "flood $*"
+	"$imq_dir/imq_flood.py" "$@" | tee -a "$imq_log"
+}
+
+flood_load() {
+	background load "$imq_dir/imq_flood.py" "$@"
+}
+
+# total KEY LINES: of all flows.
+total() {
+	printf '%s\n' "$2" | awk -v k="$1" -F'[ =]' '
+		{ for (i = 1; i < NF; i += 2) if ($i == k) { sum += $(i + 1); n++ } }
+		END { print sum + 0; exit !n }' || fail "no $1= in: $2"
+}
+
 # Counters ------------------------------------------------------------------
 
 # stat_of NETNS DEV COUNTER: of ethtool -S.
@@ -305,6 +323,117 @@ bypassed() {
 	ip netns exec "$1" cat /proc/net/netfilter/nf_imq |
 		awk -v c="$2" '$1 == c { print $2; n = 1 } END { exit !n }' ||
 		fail "nf_imq has no counter $2"
+}
+
+# Conservation --------------------------------------------------------------
+
+# sum_of NETNS DEVS COUNTER...: over the devices, of which there may be none.
+sum_of() {
+	local netns=$1 devs=$2 dev counter n=0
+	shift 2
+
+	for dev in $devs; do
+		for counter in "$@"; do
+			n=$((n + $(stat_of "$netns" "$dev" "$counter")))
+		done
+	done
+	echo "$n"
+}
+
+# accounted NETNS DEVS LINES [KEY=N...]: every packet that the LINES, of udp or
+# flood, tell of is accounted for: it has arrived, or is in a counter of what
+# became of it. DEVS are the imq devices of NETNS on the way, and LINES all that
+# has come through them. No packet is damaged, and none arrives twice; but:
+#
+#   dup=N      up to N may arrive twice, which a qdisc duplicates
+#   hooks=N    N were dropped by rules, interfaces, routes
+#   purged=N   N went with a qdisc that was replaced or reset, which counts no
+#              more: "any", or 0 (default)
+#
+# Prints drops= (by qdiscs and purges), gone= (drop_*), bypassed= (by all DEVS).
+accounted() {
+	local netns=$1 devs=$2 lines=$3 dup=0 hooks=0 purged=0 key dev got drops gone
+	local counted=0 twice
+	shift 3
+
+	for key in "$@"; do
+		case $key in
+		dup=*|hooks=*|purged=*) local "$key" ;;
+		*) fail "accounted: unknown $key" ;;
+		esac
+	done
+	for dev in $devs; do
+		wait_for 10 backlog_is "$netns" "$dev" 0 || fail "$dev is not empty"
+		counted=$((counted + $(qdisc_drops "$netns" "$dev")))
+	done
+	got=$(total got "$lines")
+	# What was duplicated is a negative drop.
+	drops=$(($(sum_of "$netns" "$devs" entered) - $(sum_of "$netns" "$devs" left)))
+	gone=$(sum_of "$netns" "$devs" drop_dev drop_hook drop_sock)
+	equal "delivered, and dropped by qdisc ($drops), driver ($gone), rules ($hooks)" \
+		$((got + drops + gone + hooks)) "$(total sent "$lines")"
+	twice=$(total dup "$lines")
+	within "duplicates" "$twice" 0 "$dup"
+	equal "damaged" "$(total bad "$lines")" 0
+	case $purged in
+	any) within "dropped by the qdisc's own account" "$counted" 0 $((drops + dup)) ;;
+	*) within "dropped by the qdisc's own account, and purged" \
+		$((counted + purged)) $((drops + twice)) $((drops + dup)) ;;
+	esac
+	echo "drops=$drops gone=$gone bypassed=$(sum_of "$netns" "$devs" \
+		bypass_down bypass_nomem bypass_unfit)" | tee -a "$imq_log"
+}
+
+# objects CACHE: those in use of a slab cache, without what is kept for reuse.
+objects() {
+	local dir=/sys/kernel/slab/$1
+
+	[ -r "$dir/objects" ] || skip "the kernel does not tell of slab caches"
+	echo 1 >"$dir/shrink"
+	sed 's/ .*//' "$dir/objects"
+}
+
+IMQ_CACHES="skbuff_ext_cache skbuff_head_cache skbuff_fclone_cache
+	skbuff_small_head kmalloc-1k kmalloc-2k nf_conntrack"
+
+# kept_mark: kept_check begins to count here.
+kept_mark() {
+	local cache
+
+	for cache in $IMQ_CACHES net_namespace; do
+		[ -e "/sys/kernel/slab/$cache" ] || continue
+		echo "$cache $(objects "$cache")"
+	done >"$imq_tmp/kept"
+	awk '{ print $1, $3 }' /proc/modules >"$imq_tmp/kept-modules"
+}
+
+# kept_check MOST: the namespaces, interfaces and sockets that were made since are
+# gone. No namespace, no extension and no reference to a module stays, nor do more
+# than MOST objects of each of the other slab caches, of which each CPU keeps some.
+kept_check() {
+	local cache before most
+
+	while read -r cache before; do
+		case $cache in
+		skbuff_ext_cache|net_namespace) most=$before ;;
+		*) most=$((before + $1)) ;;
+		esac
+		wait_for 10 no_more "$cache" "$most" || true
+		within "objects in $cache: $before, and now" "$(objects "$cache")" 0 "$most"
+	done <"$imq_tmp/kept"
+	wait_for 5 same_references ||
+		fail "references of modules: $(same_references)"
+}
+
+no_more() {
+	[ "$(objects "$1")" -le "$2" ]
+}
+
+# Modules that have come since aren't compared.
+same_references() {
+	awk 'NR == FNR { before[$1] = $2; next }
+		$1 in before && $3 > before[$1] { print $1, before[$1], $3; bad = 1 }
+		END { exit bad }' "$imq_tmp/kept-modules" /proc/modules
 }
 
 # Kernel log ----------------------------------------------------------------
@@ -380,16 +509,16 @@ topology() {
 	topology_links "$R"
 }
 
-# topology_links NETNS: the drawing without namespaces and imq; NETNS is R, or
-# empty for the initial namespace.
+# topology_links NETNS [QUEUES]: the drawing without namespaces and imq; NETNS is R,
+# or empty for the initial namespace. The veths have as many queues, if given.
 topology_links() {
-	local netns=$1 ns
+	local netns=$1 veth=${2:+numtxqueues $2 numrxqueues $2} ns
 
 	say "[-] links of the topology"
 	ip -batch - <<-EOT
-	link add wan ${netns:+netns $netns} type veth peer name eth0 netns $W
-	link add lan1 ${netns:+netns $netns} type veth peer name eth0 netns $H1
-	link add lan2 ${netns:+netns $netns} type veth peer name eth0 netns $H2
+	link add wan ${netns:+netns $netns} $veth type veth peer name eth0 netns $W $veth
+	link add lan1 ${netns:+netns $netns} $veth type veth peer name eth0 netns $H1 $veth
+	link add lan2 ${netns:+netns $netns} $veth type veth peer name eth0 netns $H2 $veth
 	EOT
 	for ns in "$W" "$H1" "$H2" "$netns"; do
 		imq_sysctl "$ns"
