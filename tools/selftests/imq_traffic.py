@@ -37,7 +37,7 @@ echoes.
 
 tcp transfers data from the sender; more keys:
 
-  bytes=N     (default 1000000)
+  bytes=N     (default 1000000); 0: until SIGTERM or SIGINT
   reverse=1   the receiver, which listens, sends the data
 
 A line per flow: bytes= (arrived), intact=yes|no (by SHA-256), ms= (duration),
@@ -45,7 +45,8 @@ from= (the client's address as the server sees it).
 
 The exit status is 0 whatever became of the packets. It is 1, and a message is
 printed, if the traffic couldn't be made at all; a connection that can't be
-made or is broken in S seconds (default 20) counts: intact=no.
+made or is broken in S seconds (default 20, from the signal on if there is a
+flow that ends by it) counts: intact=no.
 """
 
 import ctypes
@@ -300,9 +301,11 @@ def udp(flows, idle, limit):
 class Tcp:
     """One connection; the server and the client have a thread each."""
 
-    def __init__(self, flow, limit):
+    def __init__(self, flow, limit, stopped):
         self.flow = flow
         self.limit = limit
+        self.stopped = stopped
+        self.sent = 0
         self.errors = []
         self.peer = "-"
         self.sum_in = self.sum_out = None
@@ -332,15 +335,21 @@ class Tcp:
         s.connect((self.flow.o["dst"], self.flow.o["port"]))
         self.drain(s) if self.flow.o["reverse"] else self.pump(s)
 
+    def more(self):
+        """Bytes that are left to send at least"""
+        if not self.flow.o["bytes"]:
+            return 0 if self.stopped else 65536
+        return self.flow.o["bytes"] - self.sent
+
     def pump(self, s):
-        sha, left, n = hashlib.sha256(), self.flow.o["bytes"], 0
-        while left:
+        sha, n = hashlib.sha256(), 0
+        while self.more():
             start = n * 13 & 0xFF
-            data = PATTERN[start:start + min(left, 65536)]
+            data = PATTERN[start:start + min(self.more(), 65536)]
             n += 1
             sha.update(data)
             s.sendall(data)
-            left -= len(data)
+            self.sent += len(data)
         self.sum_out = sha.digest()
         s.shutdown(socket.SHUT_WR)
         s.recv(1)    # the other end has all
@@ -359,17 +368,23 @@ class Tcp:
 
     def report(self):
         intact = (self.sum_in == self.sum_out and self.sum_in is not None and
-                  self.bytes == self.flow.o["bytes"])
+                  self.bytes == self.sent)
         print("id=%s bytes=%d intact=%s ms=%d from=%s errors=%s" % (
             self.flow.o["id"], self.bytes, "yes" if intact else "no", self.ms,
             self.peer, "+".join(self.errors) or "-"))
 
 
 def tcp(flows, limit):
-    runs = [Tcp(flow, limit or 20) for flow in flows]
+    stopped = []
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, lambda *_: stopped.append(1))
+
+    runs = [Tcp(flow, limit or 20, stopped) for flow in flows]
     for r in runs:
         for t in r.threads:
             t.start()
+    while not stopped and not all(flow.o["bytes"] for flow in flows):
+        time.sleep(0.1)
     end = time.monotonic() + (limit or 20)
     for r in runs:
         for t in r.threads:
