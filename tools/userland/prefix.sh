@@ -28,7 +28,7 @@ src=()
 case $name in
 plugins) files+=(net-netfilter drivers-net-imq) ;;
 nft)
-	export NFT_VERSION=${version:=${NFT_VERSIONS%% *}}
+	export NFT_VERSION=${version:=${NFT_VERSION:-${NFT_VERSIONS%% *}}}
 	libnftnl=$(libnftnl_of "$version") || exit
 	files+=(patches/"libnftnl-$libnftnl" patches/"nftables-$version")
 	src+=("$("$IMQ_TOP/tools/sources.sh" libnftnl "$libnftnl")") || exit

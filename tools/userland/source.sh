@@ -47,9 +47,9 @@ apply_series() {
 }
 
 # build_package NAME SRC PREFIX STEPS: copy SRC, apply patches/NAME/series to
-# the copy, run the caller's function `build' there, and remove the copy. All
-# output goes to PREFIX/NAME.log, whose end is shown if something fails.
-# STEPS is the number of compiler calls and the like to expect.
+# the copy (unless STOCK is 1), run the caller's function `build' there, and
+# remove the copy. All output goes to PREFIX/NAME.log, whose end is shown if
+# something fails. STEPS is the number of compiler calls and the like to expect.
 build_package() {
 	local name=$1 src=$2 prefix=$3 steps=$4
 	local log=$prefix/$name.log work status=0
@@ -59,7 +59,7 @@ build_package() {
 	work=$(mktemp -d "$prefix/$name.XXXXXX")
 	{
 		cp -a "$src/." "$work" && cd "$work" &&
-			apply_series "$IMQ_TOP/patches/$name/series" &&
+			{ [ "${STOCK:-0}" = 1 ] || apply_series "$IMQ_TOP/patches/$name/series"; } &&
 			build
 	} 2>&1 | progress "$name" "$steps" "$log" || status=$?
 	if [ "$status" -ne 0 ]; then

@@ -25,20 +25,32 @@ imq 1;fail
 imq todev 1-3;fail
 imq todev { 1, 2 };fail
 imq todev 1 accept;fail
+imq todev 1 counter;fail
+imq todev 1 imq todev 2;fail
+imq todev 1 queue num 1;fail
 accept imq todev 1;fail
+queue num 1 imq todev 1;fail
 
 imq todev meta mark;ok
 imq todev meta mark & 0x000000ff;ok
 imq todev meta mark & 0x0000ff00 >> 8;ok;imq todev meta mark & 0x000000ff
 imq todev (meta mark & 0x0000ff00) >> 8;ok
 imq todev meta mark >> 16;ok
+imq todev meta mark << 4;ok
+imq todev meta mark | 0x00000001;ok
 imq todev meta mark ^ 0x000000ff;ok
 imq todev meta priority;ok
 imq todev meta cpu;ok
+imq todev meta cgroup;ok
+imq todev meta skgid;ok
+imq todev meta length;ok
 imq todev iif;ok
 imq todev iifname;fail
 imq todev meta protocol;fail
 imq todev meta iiftype;fail
+imq todev meta pkttype;fail
+imq todev meta time;fail
+imq todev meta l4proto;fail
 
 imq todev numgen inc mod 4;ok
 imq todev numgen random mod 4 offset 100;ok
@@ -53,6 +65,9 @@ imq todev jhash iif . meta mark mod 32 offset 65535;fail
 imq todev iifname map { "eth0" : 0, "ppp0" : 2, "eth1" : 2 };ok
 imq todev numgen inc mod 2 map { 0 : 1, 1 : 8 };ok
 imq todev meta mark map { 0x00000001 : 8, 0x00000002 : 65535 };ok
+imq todev meta mark map { 0x00000001-0x0000000f : 8, 0x00000010-0x000000ff : 9 };ok
+imq todev meta mark & 0x0000ffff map { 0x00000001 : 8, 0x00000002 : 9 };ok
+imq todev iifname . meta mark map { "eth0" . 0x00000001 : 1, "ppp0" . 0x00000002 : 2 };ok
 imq todev meta mark map { 0x00000001 : 8, 0x00000002 : 65536 };fail
 imq todev meta mark map { 0x00000001 : 8-9 };fail
 imq todev meta mark map @unknown;fail
