@@ -28,7 +28,8 @@
 #
 # A test runs in a subshell with errexit: not in a condition, so that errexit
 # holds in the functions that it calls. What it changes in namespaces stays for
-# imq_lib to remove.
+# imq_lib to remove, and its programs in the background for imq_lib to end: after
+# the test, or while the script has imq_keep=1, at the end.
 
 set -eu
 set -o pipefail
@@ -45,6 +46,7 @@ imq_passed=0
 imq_failed=0
 imq_skipped=0
 imq_begun=''
+imq_keep=''
 imq_tmp=$(mktemp -d /tmp/imq-selftest.XXXXXX)
 imq_log=$imq_tmp/log
 : >"$imq_log"
@@ -103,6 +105,12 @@ h2() { on "$H2" "$@"; }
 run() {
 	say "[-] $*"
 	"$@"
+}
+
+# note TEXT...: is printed behind the verdict, also if the test has passed.
+note() {
+	say "$*"
+	printf '    %s\n' "$*" >>"$imq_tmp/notes"
 }
 
 # fail TEXT...: the test has failed.
@@ -257,7 +265,7 @@ flood_load() {
 total() {
 	printf '%s\n' "$2" | awk -v k="$1" -F'[ =]' '
 		{ for (i = 1; i < NF; i += 2) if ($i == k) { sum += $(i + 1); n++ } }
-		END { print sum + 0; exit !n }' || fail "no $1= in: $2"
+		END { printf "%.0f\n", sum; exit !n }' || fail "no $1= in: $2"
 }
 
 # Counters ------------------------------------------------------------------
@@ -796,7 +804,7 @@ imq_test() {
 	shift
 
 	[[ $name =~ ${IMQ_ONLY:-.} ]] || [ "$1" = imq_check_kernel ] || return 0
-	rm -f "$imq_tmp/skip"
+	rm -f "$imq_tmp/skip" "$imq_tmp/notes"
 	: >"$imq_log"
 	set +e
 	(
@@ -815,7 +823,7 @@ imq_test() {
 		imq_verdict "$name" FAIL
 		;;
 	esac
-	imq_clean
+	[ -n "$imq_keep" ] || imq_clean
 }
 
 imq_check_kernel() {
