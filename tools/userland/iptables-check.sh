@@ -228,11 +228,11 @@ iptables_all() {
 
 # ip -----------------------------------------------------------------------
 
-# link_message INDEX: on stdout, the RTM_NEWLINK of a device `shape' of type
-# imq with that index, or without one if INDEX is empty, as the kernel sends
-# it to `ip monitor'.
+# link_message INDEX [COUNTER...]: on stdout, the RTM_NEWLINK of a device `shape'
+# of type imq with that index, or without one if INDEX is empty, as the kernel
+# sends it to `ip monitor'; with these values of its own counters.
 link_message() {
-	/usr/bin/python3 - "$1" <<-'EOF'
+	/usr/bin/python3 - "$@" <<-'EOF'
 	import struct, sys
 
 	def attr(kind, data):
@@ -241,6 +241,11 @@ link_message() {
 
 	data = attr(1, struct.pack("=I", int(sys.argv[1]))) if sys.argv[1] else b""
 	info = attr(1, b"imq\0") + attr(2, data)   # IFLA_INFO_KIND, _DATA
+	counters = [int(n) for n in sys.argv[2:]]
+	if counters:                               # IFLA_INFO_XSTATS
+	    info += attr(3 | 0x8000, b"".join(
+	        attr(i, struct.pack("=Q" if n >> 32 else "=I", n))
+	        for i, n in enumerate(counters, 1)))
 	body = struct.pack("=BxHiII", 0, 0xfffe, 9, 0x80, 0)
 	body += attr(3, b"shape\0") + attr(4, struct.pack("=I", 1500))
 	body += attr(18, info)                     # IFLA_LINKINFO
@@ -282,9 +287,40 @@ ip_all() {
 		expect "$1: ip -d prints index $value" 0 " imq index $value " \
 			"$ip" -d monitor file "$TMP/link"
 	done
+	link_message 7 1 0 4294967296 3 4 5 6 18446744073709551615 >"$TMP/link"
+	expect "$1: ip -s -d prints counters" 0 ' imq index 7 
+      bypass_down 1 bypass_nomem 0 bypass_unfit 4294967296 
+      drop_dev 3 drop_hook 4 drop_sock 5 foreign 6 ring_full 18446744073709551615 
+    ' "$ip" -s -d monitor file "$TMP/link"
+	expect "$1: ip -s -d prints counters of a later kernel, too" 0 'ring_full 8 
+    ' "$ip" -s -d monitor file <(link_message 7 1 2 3 4 5 6 7 8 9)
 	link_message '' >"$TMP/link"
 	expect "$1: ip -d without an index" 0 ' imq ' \
 		"$ip" -d monitor file "$TMP/link"
+}
+
+# completed WORD...: what bash offers for the last word.
+completed() {
+	# shellcheck source=../../drivers-net-imq/iproute2/imq.bash-completion
+	. "$IMQ_TOP/drivers-net-imq/iproute2/imq.bash-completion"
+	COMP_WORDS=("$@")
+	COMP_CWORD=$(($# - 1))
+	COMPREPLY=()
+	_imq_ip ip "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+	echo "<${COMPREPLY[*]}>"
+}
+
+# $ip is set. Without imq in the kernel, all indexes are free.
+ip_completion() {
+	expect "$1: completion of a type" 0 '<imq>' completed "$ip" link add x type im
+	expect "$1: completion after the type" 0 '<index help>' \
+		completed "$ip" link add x type imq ''
+	expect "$1: completion of an index" 0 '<0>' \
+		completed "$ip" link add x type imq index ''
+	expect "$1: no completion after the index" 0 '<>' \
+		completed "$ip" link add x type imq index 0 ''
+	expect "$1: completion of a type to show" 0 '<imq>' \
+		completed "$ip" link show type im
 }
 
 # The plugin is built with declarations of its own: they must agree with those
@@ -398,6 +434,7 @@ else
 	export IP_LIB_DIR=$PLUGINS/lib/ip
 	ip=$(command -v ip)
 	ip_all "stock ip"
+	ip_completion "stock ip"
 fi
 ip_abi
 

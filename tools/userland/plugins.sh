@@ -46,5 +46,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 plugin libxt_IMQ net-netfilter/iptables XTLIBDIR="$1/lib/xtables"
-plugin link_imq drivers-net-imq/iproute2 IPLIBDIR="$1/lib/ip"
+plugin link_imq drivers-net-imq/iproute2 IPLIBDIR="$1/lib/ip" \
+	BASHCOMPDIR="$1/share/bash-completion"
 exit "$failed"
