@@ -17,6 +17,14 @@ ts_ip "$0" "Show $NEW_DEV"		-d link show dev "$NEW_DEV"
 test_on "imq index 7 "
 ts_ip "$0" "Show $NEW_DEV, JSON"	-d -j link show dev "$NEW_DEV"
 test_on '"info_kind":"imq","info_data":\{"index":7\}'
+ts_ip "$0" "Show $NEW_DEV, counters"	-s -d link show dev "$NEW_DEV"
+test_on "bypass_down 0 bypass_nomem 0 bypass_unfit 0 "
+test_on "drop_dev 0 drop_hook 0 drop_sock 0 foreign 0 ring_full 0 "
+ts_ip "$0" "Show $NEW_DEV, JSON"	-s -d -j link show dev "$NEW_DEV"
+test_on '"info_xstats":\{"bypass_down":0,.*"ring_full":0\}'
+ts_ip "$0" "Set $NEW_DEV, same index"	link set dev "$NEW_DEV" type imq index 7
+ts_ip "$0" "Show type imq"		-d link show type imq
+test_on "imq index 7 "
 ts_ip "$0" "Del $NEW_DEV"		link del dev "$NEW_DEV"
 
 ts_ip "$0" "Add imq5"			link add dev imq5 type imq

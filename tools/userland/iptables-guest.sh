@@ -93,6 +93,27 @@ own_tests() {
 	try "$what: xlate-test.py" xlate_py
 }
 
+# The example of the manual page, in a namespace with an eth0 of its own.
+manual() {
+	local i
+
+	for i in 1 2; do
+		ip netns add "ipt$i"
+	done
+	ip -n ipt1 link add eth0 type veth peer name eth0 netns ipt2
+	for i in 1 2; do
+		ip -n "ipt$i" address add "192.0.2.$i/24" dev eth0
+		ip -n "ipt$i" link set eth0 up
+	done
+	sed -n '/^\.nf$/,/^\.fi$/p' "$ext/libxt_IMQ.man" | sed '/^\./d; s/\\-/-/g' |
+		ip netns exec ipt1 sh -eux
+	ip netns exec ipt1 ping -n -q -i 0.2 -c 5 -W 5 192.0.2.2
+	for i in 0 1; do
+		equal "imq$i: entered" "$(ip netns exec ipt1 ethtool -S "imq$i" |
+			awk '$1 == "entered:" { print $2 }')" 5
+	done
+}
+
 # Saving and restoring -------------------------------------------------------
 
 # counters: keeps the counters of stdin. Some versions lose them on restoring
@@ -249,6 +270,7 @@ knows_imq() {
 }
 
 own_tests
+try "$what: the example of the manual page" manual
 mkdir -p "$tap_tmp/old"
 cc -shared -fPIC -o "$tap_tmp/old/libxt_IMQ.so" "$IMQ_TOP/tools/userland/xt-imq-old.c" \
 	2>"$tap_tmp/cc" || true
