@@ -3,7 +3,7 @@
  * PID 1 of a test guest. Runs the script named by imq_setup=, which prepares
  * the file systems and becomes the command; reaps what is left behind; writes
  * "exit N" or "signal N" to $imq_dir/status, the only place where the host
- * looks for the verdict; and powers off.
+ * looks for the verdict; and powers off (or reboots, where the machine can't).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +31,7 @@ static void report(const char *dir, const char *text)
 int main(void)
 {
 	const char *setup = getenv("imq_setup"), *dir = getenv("imq_dir");
+	const char *fs = getenv("imq_fs");
 	char text[32] = "signal 0\n";
 	int status = 0;
 	pid_t child;
@@ -63,6 +64,6 @@ int main(void)
 	report(dir, text);
 out:
 	sync();
-	reboot(RB_POWER_OFF);
+	reboot(fs && !strcmp(fs, "9p") ? RB_AUTOBOOT : RB_POWER_OFF);
 	return 1;
 }

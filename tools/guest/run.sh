@@ -173,24 +173,33 @@ start_um() {
 	guest_pid=$!
 }
 
-start_qemu() {
-	local fs s tag
+# share_9p TAG DIR [OPTION]: adds a file system that the guest mounts by the tag.
+share_9p() {
+	local id=fs${#fs[@]}
 
-	fs=()
+	fs+=(-fsdev "local,id=$id,path=$2,security_model=none,multidevs=remap${3:+,$3}"
+		-device "virtio-9p-device,fsdev=$id,mount_tag=$1")
+}
+
+# The microvm has one serial line, for kernel messages. Without a way to power
+# off, init has it reboot instead.
+start_qemu() {
+	local fs=() s
+
+	share_9p /dev/root / readonly=on
 	while read -r s; do
-		tag=$(printf '%s' "$s" | cksum | cut -d' ' -f1)
-		fs+=(-virtfs "local,path=$s,mount_tag=$tag,security_model=none,multidevs=remap")
+		share_9p "$(printf '%s' "$s" | cksum | cut -d' ' -f1)" "$s"
 	done < <(cat "$job/shares"; echo "$job")
-	setsid qemu-system-x86_64 -accel tcg${icount:+,thread=single} \
-		-cpu max -m "$mb" -smp "$smp" \
+	setsid qemu-system-x86_64 -M microvm,acpi=off,pcie=off \
+		-accel "tcg${icount:+,thread=single}" -cpu max -m "$mb" -smp "$smp" \
 		${icount:+-icount shift=0,sleep=off} \
-		-nodefaults -no-reboot -display none -kernel "$kernel/bzImage" \
-		-virtfs local,path=/,mount_tag=/dev/root,security_model=none,readonly=on,multidevs=remap \
-		"${fs[@]}" \
+		-nodefaults -no-user-config -no-reboot -display none \
+		-kernel "$kernel/bzImage" "${fs[@]}" \
 		-chardev "file,id=log,path=$logdir/console.log" -serial chardev:log \
-		-chardev "file,id=out,path=/dev/fd/3" -serial chardev:out \
+		-device virtio-serial-device \
+		-chardev "file,id=out,path=/dev/fd/3" -device virtconsole,chardev=out \
 		-append "root=/dev/root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose ro \
-console=ttyS0 imq_fs=9p imq_console=/dev/ttyS1 ${params[*]}" \
+console=ttyS0 reboot=t imq_fs=9p imq_console=/dev/hvc0 ${params[*]}" \
 		</dev/null 3>"$dir/out" >"$logdir/host.log" 2>&1 &
 	guest_pid=$!
 }
