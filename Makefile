@@ -31,6 +31,9 @@ help: ## this list
 #= OUT            directory for the results of "make demo" (out/demo)
 #= TESTS          only these selftests in "make check", e.g. "howto nat"
 #= GROUPS         only these groups in "make check", e.g. "static guest"
+#= TIME           seconds of "make soak" (3600)
+#= GUESTS         its guests: debug, smp, kcsan (all three)
+#= MUTANTS        only these in "make check-mutants"
 #= KERNEL_SRC     kernel source, directory or tarball (Debian's linux-source-6.12)
 #= LIBNFTNL_SRC   source directory; likewise NFTABLES_SRC, IPTABLES_SRC, IPROUTE2_SRC
 #= IMQ_CACHE      sources, builds and logs (~/.cache/imq)
@@ -44,6 +47,18 @@ demo: deps-demo ## build all, boot, and show a shared link: no shaper, IFB, IMQ
 .PHONY: check
 check: deps-check ## run all tests; the last line counts them
 	@$(T)/check.sh $(if $(TESTS),-t "$(TESTS)") $(GROUPS)
+
+.PHONY: soak
+soak: deps-check ## run the tests with full amounts on checking kernels, for TIME seconds
+	@$(T)/soak.sh $(if $(TESTS),-t "$(TESTS)") $(or $(TIME),3600) $(GUESTS)
+
+.PHONY: check-mutants
+check-mutants: deps-check ## break one guard after the other; a test has to see each
+	@$(T)/mutants/check.sh $(MUTANTS)
+
+.PHONY: check-upstream
+check-upstream: deps-check ## compare the kernel's own selftests with and without the series
+	@$(T)/upstream/check.sh $(TESTS)
 
 .PHONY: kernel
 kernel: deps-build ## build the patched kernel $(CONFIG), print its directory
