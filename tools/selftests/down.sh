@@ -224,10 +224,10 @@ local_traffic() {
 
 imq_begin
 for front_end in iptables-legacy iptables-nft nft; do
-	imq_test "$front_end, device down" device_down "$front_end"
-	imq_test "$front_end, device missing" device_missing "$front_end"
-	imq_test "$front_end, down and up: shapes again" shapes_again "$front_end"
-	imq_test "$front_end, traffic of the router itself" local_traffic "$front_end"
+	imq_test "F6 $front_end, device down" device_down "$front_end"
+	imq_test "F6 $front_end, device missing" device_missing "$front_end"
+	imq_test "F6 $front_end, down and up: shapes again" shapes_again "$front_end"
+	imq_test "F6 $front_end, traffic of the router itself" local_traffic "$front_end"
 done
-imq_test "nft, index out of range in a register" index_too_large
+imq_test "F6 nft, index out of range in a register" index_too_large
 imq_end

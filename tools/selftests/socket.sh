@@ -39,7 +39,7 @@ tcp_intact() {
 
 # TPROXY has put a socket on the packet, which listens on another address and
 # port than the packet is for: it can't be found again. imq behind it, on
-# PREROUTING or INPUT (F16).
+# PREROUTING or INPUT, or before (F16).
 tproxy() {
 	local hook=$1 priority=$2 how=$3 out proxy
 
@@ -265,18 +265,19 @@ small_queues() {
 
 imq_begin
 for how in direct deferred fq; do
-	imq_test "TPROXY, imq on PREROUTING, $how" tproxy prerouting -99 "$how"
-	imq_test "TPROXY, imq on INPUT, $how" tproxy input 0 "$how"
-	imq_test "sockets of the router, PREROUTING, $how" local_in prerouting -99 "$how"
-	imq_test "sockets of the router, INPUT, $how" local_in input 0 "$how"
-	imq_test "sockets of the router, OUTPUT, $how" local_out output 0 "$how"
-	imq_test "sockets of the router, POSTROUTING, $how" local_out postrouting 99 "$how"
-	imq_test "one device on all hooks, $how" same_device "$how"
-	imq_test "loopback, $how" loopback "$how"
+	imq_test "F16 TPROXY, then imq on PREROUTING, $how" tproxy prerouting -99 "$how"
+	imq_test "F16 TPROXY, then imq on INPUT, $how" tproxy input 0 "$how"
+	imq_test "F16 imq on PREROUTING, then TPROXY, $how" tproxy prerouting -300 "$how"
+	imq_test "F16 sockets of the router, PREROUTING, $how" local_in prerouting -99 "$how"
+	imq_test "F16 sockets of the router, INPUT, $how" local_in input 0 "$how"
+	imq_test "F2 sockets of the router, OUTPUT, $how" local_out output 0 "$how"
+	imq_test "F2 sockets of the router, POSTROUTING, $how" local_out postrouting 99 "$how"
+	imq_test "F1 one device on all hooks, $how" same_device "$how"
+	imq_test "F2 loopback, $how" loopback "$how"
 done
-imq_test "send buffer, OUTPUT" send_buffer output 0
-imq_test "send buffer, POSTROUTING" send_buffer postrouting 99
-imq_test "drops are congestion, OUTPUT" drops_on_output output 0
-imq_test "drops are congestion, POSTROUTING" drops_on_output postrouting 99
-imq_test "TCP small queues" small_queues
+imq_test "F2 send buffer, OUTPUT" send_buffer output 0
+imq_test "F2 send buffer, POSTROUTING" send_buffer postrouting 99
+imq_test "F2 drops are congestion, OUTPUT" drops_on_output output 0
+imq_test "F2 drops are congestion, POSTROUTING" drops_on_output postrouting 99
+imq_test "F2 TCP small queues" small_queues
 imq_end
