@@ -6,7 +6,8 @@
 # Builds NAME with IMQ support, if it was not built before from the same source
 # and patches, and prints the prefix that it is installed in. NAME is plugins
 # (for the iptables and ip of the distribution), nft, iptables or iproute2.
-# VERSION (not of plugins): see nft.sh, iptables.sh, iproute2.sh.
+# VERSION (not of plugins): see nft.sh, iptables.sh, iproute2.sh. STOCK=1, for
+# nft only: without our patches.
 #
 # Exit status 3, with one line that says why, if there is no source (see
 # tools/sources.sh), or nothing to build it with: callers skip what needs it.
@@ -51,8 +52,8 @@ esac
 
 ids=$(for s in "${src[@]}"; do source_id "$s"; done)
 mapfile -t files < <(find "${files[@]}" -type f | sort)
-key=$(hash_text "$ids" "$(hash_files "${files[@]}")" "$(gcc --version | head -n 1)")
-label=$name${version:+-$version}
+key=$(hash_text "$ids" "$(hash_files "${files[@]}")" "$(gcc --version | head -n 1)" ${STOCK:+stock})
+label=$name${STOCK:+-stock}${version:+-$version}
 prefix=$IMQ_CACHE/userland/$label-${key:0:12}
 if [ -f "$prefix/complete" ]; then
 	touch "$prefix"
