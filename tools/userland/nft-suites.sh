@@ -1,0 +1,153 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Usage: tools/userland/nft-suites.sh [-s SUITES] [-k KERNEL] [VERSION]
+#
+# Runs all tests that nftables has, tests/py, tests/monitor and tests/shell,
+# with a stock nft and with the patched one, each in a guest on the patched
+# kernel, and prints a table and what differs. A test that passes with the stock
+# nft has to pass with the patched one. That takes long (10 to 60 minutes).
+#
+#   -s SUITES  only these: "py monitor shell"
+#   -k KERNEL  what tools/guest/run.sh takes (default: um-builtin)
+#   VERSION    that of nftables (default: see nft.sh)
+#
+# tests/py is counted by file, with JSON; tests/monitor by file and syntax;
+# tests/shell by test. Results and output: $IMQ_CACHE/nft-suites/VERSION/.
+# IMQ_NFT_LIMIT is the time for one guest in seconds (default 3600).
+#
+# Last line: "N passed, N failed, N skipped", of the patched nft: failed is what
+# passes with the stock one, skipped what fails with both, or skips itself.
+# Exit status 1 if one failed, 3 if there is no source.
+set -uo pipefail
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=source.sh
+. "$(dirname "$0")/source.sh"
+
+suites='py monitor shell'
+kernel=um-builtin
+guest=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	-s) suites=$2; shift 2 ;;
+	-k) kernel=$2; shift 2 ;;
+	--guest) guest=$2 out=$3; shift 3 ;;	# by ourselves, in the guest
+	-*) usage ;;
+	*) break ;;
+	esac
+done
+[ $# -le 1 ] || usage
+
+# In the guest ----------------------------------------------------------------
+
+# verdict ok|fail|skip SUITE TEST
+verdict() {
+	printf '%s\t%s/%s\n' "$@" >>"$out/results"
+}
+
+# A file passes if the program says nothing of an error in it.
+suite_py() {
+	local t
+
+	cd "$out/tests/tests/py" || return
+	/usr/bin/python3 ./nft-test.py -j -l "$guest/lib/libnftables.so.1" >"$out/py.log" 2>&1
+	for t in */*.t; do
+		case $(grep -E "^$t: " "$out/py.log") in
+		*ERROR*|*" [1-9]"*" error"*) verdict fail py "$t" ;;
+		*) verdict ok py "$t" ;;
+		esac
+	done
+}
+
+suite_monitor() {
+	local t option
+
+	cd "$out/tests/tests/monitor" || return
+	for t in testcases/*.t; do
+		for option in '' -j; do
+			echo "== $t $option" >>"$out/monitor.log"
+			# shellcheck disable=SC2086 # no option
+			if NFT=$guest/sbin/nft ./run-tests.sh $option "$t" >>"$out/monitor.log" 2>&1; then
+				verdict ok monitor "${t#*/}$option"
+			else
+				verdict fail monitor "${t#*/}$option"
+			fi
+		done
+	done
+}
+
+suite_shell() {
+	local line state
+
+	cd "$out/tests/tests/shell" || return
+	NFT=$guest/sbin/nft NO_COLOR=1 ./run-tests.sh 2>&1 | tee "$out/shell.log" |
+		sed -nE 's/^[IW]: \[([A-Z ]+)\][^t]*(testcases\/)?([^ :]+).*$/\1\t\3/p' |
+		while IFS=$'\t' read -r state line; do
+			case $state in
+			OK) verdict ok shell "$line" ;;
+			SKIPPED) verdict skip shell "$line" ;;
+			*) verdict fail shell "$line" ;;
+			esac
+		done
+}
+
+if [ -n "$guest" ]; then
+	for s in $suites; do
+		"suite_$s"
+	done
+	exit 0
+fi
+
+# On the host -----------------------------------------------------------------
+
+version=${1:-${NFT_VERSION:-${NFT_VERSIONS%% *}}}
+dir=$IMQ_CACHE/nft-suites/$version
+patched=$("$IMQ_TOP/tools/userland/prefix.sh" nft "$version") || exit
+stock=$(STOCK=1 "$IMQ_TOP/tools/userland/prefix.sh" nft "$version") || exit
+
+# run STATE PREFIX: with the tests of PREFIX itself.
+run() {
+	local state=$1 prefix=$2
+
+	rm -rf "${dir:?}/$state"
+	mkdir -p "$dir/$state"
+	cp -a "$prefix/share/nftables-tests" "$dir/$state/tests"
+	: >"$dir/$state/results"
+	# A test that makes the kernel complain: the log says so, and the table.
+	"$IMQ_TOP/tools/guest/run.sh" -q --mem 2G --timeout "${IMQ_NFT_LIMIT:-3600}" \
+		--out "$dir/$state" --prefix "$prefix" --log "$dir/$state/guest" "$kernel" -- \
+		"$IMQ_TOP/tools/userland/nft-suites.sh" -s "$suites" --guest "$prefix" "$dir/$state" \
+		>"$dir/$state/guest.log" 2>&1
+	echo "exit status of the guest: $?" >"$dir/$state/status"
+}
+
+run stock "$stock"
+run patched "$patched"
+
+awk -F'\t' -v version="$version" -v suites="$suites" '
+FILENAME != last { last = FILENAME; file++ }
+{ split($2, p, "/"); seen[$2] = 1; r[file, $2] = $1; n[file, p[1], $1]++ }
+END {
+	printf "| nftables %s | stock: passed | failed | skipped | patched: passed | failed | skipped |\n", version
+	print "|---|---|---|---|---|---|---|"
+	m = split(suites, s, " ")
+	for (i = 1; i <= m; i++) {
+		printf "| tests/%s", s[i]
+		for (f = 1; f <= 2; f++)
+			printf " | %d | %d | %d", n[f, s[i], "ok"], n[f, s[i], "fail"], n[f, s[i], "skip"]
+		print " |"
+	}
+	for (t in seen) {
+		a = r[1, t]; b = r[2, t]
+		if (b == "ok") { passed++; if (a == "") added = added "\n  " t; else if (a != "ok") gained = gained "\n  " t }
+		else if (a == "ok" || (a == "" && b == "fail")) { failed++; lost = lost "\n  " t (b == "" ? " (not run)" : "") }
+		else { skipped++; if (a == "fail" || b == "fail") both = both "\n  " t }
+	}
+	if (added) print "\nOnly there with the patches:" added
+	if (both) print "\nFail with both:" both
+	if (gained) print "\nPass with the patched nft only:" gained
+	if (lost) print "\nFail with the patched nft only:" lost
+	printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
+	exit failed > 0 || passed == 0
+}' "$dir/stock/results" "$dir/patched/results"
