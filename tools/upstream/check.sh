@@ -112,7 +112,7 @@ units() {
 	case $status in
 	0) [ -z "$failed" ] || printf 'fail\t%s\t%s\n' "$test" "$failed"
 		[ -n "$failed" ] || grep -qE '^ok [0-9]' <<<"$output" || printf 'ok\t%s\t\n' "$test" ;;
-	4) printf 'skip\t%s\t%s\n' "$test" "$(grep -m 1 -i '^skip' <<<"$output")" ;;
+	4) printf 'skip\t%s\t%s\n' "$test" "$(sed -n 's/^SKIP: *//pI' <<<"$output" | head -n 1)" ;;
 	99) printf 'fail\t%s\tIMQ could not be loaded\n' "$test" ;;
 	124) printf 'fail\t%s\ttimeout\n' "$test" ;;
 	125) printf 'fail\t%s\tthe guest died\n' "$test" ;;
