@@ -72,7 +72,14 @@ void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 		netdev_warn(dev, "device is down, packets pass unshaped\n");
 }
 
-static u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter)
+/**
+ * imq_counter - value of a counter
+ * @imq: private part of the device
+ * @counter: which one
+ *
+ * Return: the sum over all CPUs
+ */
+u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter)
 {
 	u64 sum = 0;
 	int cpu;

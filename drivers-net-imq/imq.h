@@ -61,6 +61,7 @@ struct imq_dev {
 /* device.c */
 void imq_setup(struct net_device *dev);
 void imq_count(struct net_device *dev, enum nf_imq_counter counter);
+u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter);
 
 /* link.c; under RTNL */
 extern struct rtnl_link_ops imq_link_ops;

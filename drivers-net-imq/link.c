@@ -198,6 +198,44 @@ static int imq_fill_info(struct sk_buff *skb, const struct net_device *dev)
 	return nla_put_u32(skb, IFLA_IMQ_INDEX, imq->index);
 }
 
+static size_t imq_get_xstats_size(const struct net_device *dev)
+{
+	/* IFLA_IMQ_XSTATS_* */
+	return NF_IMQ_COUNTERS * nla_total_size(sizeof(u64));
+}
+
+/* Packets that entered and left are in the common statistics. */
+static int imq_fill_xstats(struct sk_buff *skb, const struct net_device *dev)
+{
+	static const u8 attr[NF_IMQ_COUNTERS] = {
+		[NF_IMQ_BYPASS_DOWN]	= IFLA_IMQ_XSTATS_BYPASS_DOWN,
+		[NF_IMQ_BYPASS_NOMEM]	= IFLA_IMQ_XSTATS_BYPASS_NOMEM,
+		[NF_IMQ_BYPASS_UNFIT]	= IFLA_IMQ_XSTATS_BYPASS_UNFIT,
+		[NF_IMQ_DROP_DEV]	= IFLA_IMQ_XSTATS_DROP_DEV,
+		[NF_IMQ_DROP_HOOK]	= IFLA_IMQ_XSTATS_DROP_HOOK,
+		[NF_IMQ_DROP_SOCK]	= IFLA_IMQ_XSTATS_DROP_SOCK,
+		[NF_IMQ_FOREIGN]	= IFLA_IMQ_XSTATS_FOREIGN,
+		[NF_IMQ_RING_FULL]	= IFLA_IMQ_XSTATS_RING_FULL,
+	};
+	const struct imq_dev *imq = netdev_priv(dev);
+	struct nlattr *nest;
+	int i;
+
+	nest = nla_nest_start(skb, IFLA_INFO_XSTATS);
+	if (!nest)
+		return -EMSGSIZE;
+
+	for (i = 0; i < NF_IMQ_COUNTERS; i++) {
+		if (nla_put_uint(skb, attr[i], imq_counter(imq, i))) {
+			nla_nest_cancel(skb, nest);
+			return -EMSGSIZE;
+		}
+	}
+	nla_nest_end(skb, nest);
+
+	return 0;
+}
+
 struct rtnl_link_ops imq_link_ops __read_mostly = {
 	.kind		= "imq",
 	.maxtype	= IFLA_IMQ_MAX,
@@ -208,6 +246,8 @@ struct rtnl_link_ops imq_link_ops __read_mostly = {
 	.changelink	= imq_changelink,
 	.get_size	= imq_get_size,
 	.fill_info	= imq_fill_info,
+	.get_xstats_size = imq_get_xstats_size,
+	.fill_xstats	= imq_fill_xstats,
 };
 
 /* Module */

@@ -51,6 +51,7 @@ static int nft_imq_validate(const struct nft_ctx *ctx,
 			    const struct nft_expr *expr)
 {
 	unsigned int hooks;
+	int err;
 
 	switch (ctx->family) {
 	case NFPROTO_IPV4:
@@ -71,14 +72,24 @@ static int nft_imq_validate(const struct nft_ctx *ctx,
 			(1 << NF_NETDEV_EGRESS);
 		break;
 	default:
+		NL_SET_ERR_MSG(ctx->extack,
+			       "imq: not in this family, only ip, ip6, inet, bridge, netdev");
 		return -EOPNOTSUPP;
 	}
 
 	if (nft_is_base_chain(ctx->chain) &&
-	    nft_base_chain(ctx->chain)->type->type != NFT_CHAIN_T_DEFAULT)
+	    nft_base_chain(ctx->chain)->type->type != NFT_CHAIN_T_DEFAULT) {
+		NL_SET_ERR_MSG(ctx->extack,
+			       "imq: not in chains of type nat or route, only in type filter");
 		return -EOPNOTSUPP;
+	}
 
-	return nft_chain_validate_hooks(ctx->chain, hooks);
+	err = nft_chain_validate_hooks(ctx->chain, hooks);
+	if (err)
+		NL_SET_ERR_MSG(ctx->extack,
+			       "imq: not at this hook; ingress needs CONFIG_NET_CLS_ACT");
+
+	return err;
 }
 
 static const struct netlink_range_validation nft_imq_range = {
@@ -97,7 +108,10 @@ static int nft_imq_init(const struct nft_ctx *ctx, const struct nft_expr *expr,
 
 	priv->index = ntohl(nla_get_be32(tb[NFTA_IMQ_DEV]));
 
-	return 0;
+	/* All rules are validated later, but only now is it known which
+	 * expression is the wrong one.
+	 */
+	return nft_imq_validate(ctx, expr);
 }
 
 static int nft_imq_sreg_init(const struct nft_ctx *ctx,
@@ -105,9 +119,17 @@ static int nft_imq_sreg_init(const struct nft_ctx *ctx,
 			     const struct nlattr * const tb[])
 {
 	struct nft_imq_sreg *priv = nft_expr_priv(expr);
+	int err;
 
-	return nft_parse_register_load(ctx, tb[NFTA_IMQ_SREG_DEV],
-				       &priv->sreg_dev, sizeof(u32));
+	err = nft_parse_register_load(ctx, tb[NFTA_IMQ_SREG_DEV],
+				      &priv->sreg_dev, sizeof(u32));
+	if (err) {
+		NL_SET_ERR_MSG_ATTR(ctx->extack, tb[NFTA_IMQ_SREG_DEV],
+				    "imq: not a register that holds a value");
+		return err;
+	}
+
+	return nft_imq_validate(ctx, expr);
 }
 
 static int nft_imq_dump(struct sk_buff *skb, const struct nft_expr *expr,
@@ -149,8 +171,11 @@ static const struct nft_expr_ops nft_imq_sreg_ops = {
 static const struct nft_expr_ops *
 nft_imq_select_ops(const struct nft_ctx *ctx, const struct nlattr * const tb[])
 {
-	if (!tb[NFTA_IMQ_DEV] == !tb[NFTA_IMQ_SREG_DEV])
+	if (!tb[NFTA_IMQ_DEV] == !tb[NFTA_IMQ_SREG_DEV]) {
+		NL_SET_ERR_MSG(ctx->extack,
+			       "imq: takes either a device index or a register");
 		return ERR_PTR(-EINVAL);
+	}
 
 	return tb[NFTA_IMQ_DEV] ? &nft_imq_ops : &nft_imq_sreg_ops;
 }

@@ -6,6 +6,7 @@ usage: imq_netlink.py link-add NAME [ATTR...]     make a device of type imq
        imq_netlink.py link-set NAME [ATTR...]     change it
        imq_netlink.py link-netns NAME NETNS       move it to /run/netns/NETNS
        imq_netlink.py link-index NAME             print its IFLA_IMQ_INDEX
+       imq_netlink.py link-xstats NAME            print its counters, in order
        imq_netlink.py rule FAMILY TYPE HOOK PRIO [DEVICE] EXPR...
        imq_netlink.py rules FAMILY                print the imq expressions
 
@@ -17,12 +18,14 @@ ip6, inet, arp, bridge or netdev; TYPE is filter, nat or route, or - for a
 chain without a hook (HOOK and PRIO are ignored), with a rule that jumps there
 from a chain of type filter if TYPE is -HOOK. DEVICE is dev:NAME. EXPR is
 mark=REG (load meta mark), or imq[:KEY=N...], KEY one of dev (NFTA_IMQ_DEV),
-sreg (NFTA_IMQ_SREG_DEV), dev16 (the former, too short), or a number. EXPRs
+sreg (NFTA_IMQ_SREG_DEV), dev16 (the former, too short), or a number; none
+instead of imq is an expression that no kernel has. EXPRs
 make one rule. IMQ=N instead is the target of x_tables, as iptables-nft sends
 it; the table is called mangle then.
 
-Prints `ok', or the error's name and the kernel's message. The exit status is 0
-in both cases.
+Prints `ok', or the error's name and the kernel's message; for a rule also which
+expression (1 is the first) it is about, if the kernel says so. The exit status is
+0 in both cases.
 """
 
 import errno
@@ -35,6 +38,7 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x200, 0x400, 0x800
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS = 1, 2
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLA_F_NESTED = 0x8000
@@ -42,12 +46,13 @@ NLA_TYPE_MASK = 0x3FFF
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 18, 28
-IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_XSTATS = 1, 2, 3
 IFLA_IMQ_INDEX = 1
 
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_GETRULE = 0, 3, 6, 7
+NFTA_RULE_EXPRESSIONS = 4
 NFT_META_MARK = 3
 NFTA_IMQ_DEV, NFTA_IMQ_SREG_DEV = 1, 2
 FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
@@ -112,8 +117,11 @@ class Netlink:
                 yield kind, flags, seq, data[16:size]
                 data = data[(size + 3) & ~3:]
 
-    def answer(self, acks):
-        """Waits for so many acks or the first error; returns what to print."""
+    def answer(self, acks, place=None):
+        """Waits for so many acks or the first error; returns what to print.
+
+        place(sequence number, offset) tells what is in a request there.
+        """
         for kind, flags, _, body in self.receive():
             if kind != NLMSG_ERROR:
                 continue
@@ -126,20 +134,24 @@ class Netlink:
             # Python knows EOPNOTSUPP by its other name.
             name = errno.errorcode.get(code, str(code))
             name = name.replace("ENOTSUP", "EOPNOTSUPP")
-            return (name + " " + self.extack(flags, body)).strip()
+            words = [name] + self.extack(flags, body, place)
+            return " ".join(filter(None, words))
         return "no answer"
 
     @staticmethod
-    def extack(flags, body):
+    def extack(flags, body, place):
+        """What the kernel says to an error: text and place"""
         if not flags & NLM_F_ACK_TLVS:
-            return ""
+            return []
         start = 4 + 16
         if not flags & NLM_F_CAPPED:
             start = 4 + struct.unpack_from("=I", body, 4)[0]
-        for kind, data in attrs(body[(start + 3) & ~3:]):
-            if kind == 1:
-                return data.rstrip(b"\0").decode()
-        return ""
+        tlvs = dict(attrs(body[(start + 3) & ~3:]))
+        words = [tlvs.get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode()]
+        if place and NLMSGERR_ATTR_OFFS in tlvs:
+            seq = struct.unpack_from("=I", body, 4 + 8)[0]
+            words.append(place(seq, *struct.unpack("=I", tlvs[NLMSGERR_ATTR_OFFS])))
+        return words
 
 
 def link_data(items):
@@ -168,16 +180,26 @@ def link_info(items):
                 *([nest(IFLA_INFO_DATA, *data)] if data else []))
 
 
-def link_index(name):
+def link_get(name):
+    """IFLA_LINKINFO of a device, by attribute"""
     nl = Netlink(socket.NETLINK_ROUTE)
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(IFLA_IFNAME, name)
     nl.send(nl.message(RTM_GETLINK, 0, body))
     for kind, _, _, body in nl.receive():
         if kind != RTM_NEWLINK:
-            return "no such device"
-        info = dict(attrs(dict(attrs(body[16:]))[IFLA_LINKINFO]))
-        data = dict(attrs(info[IFLA_INFO_DATA]))
-        return str(struct.unpack("=I", data[IFLA_IMQ_INDEX])[0])
+            sys.exit("no such device")
+        return dict(attrs(dict(attrs(body[16:]))[IFLA_LINKINFO]))
+
+
+def link_index(name):
+    data = dict(attrs(link_get(name)[IFLA_INFO_DATA]))
+    return str(struct.unpack("=I", data[IFLA_IMQ_INDEX])[0])
+
+
+def link_xstats(name):
+    """Numbers of 4 or 8 bytes"""
+    return " ".join(str(int.from_bytes(value, sys.byteorder)) for kind, value in
+                    sorted(attrs(link_get(name).get(IFLA_INFO_XSTATS, b""))))
 
 
 def expression(name, *data):
@@ -191,7 +213,7 @@ def rule_expression(word):
         return expression("target", text(1, "IMQ"), be32(2, 0), attr(3, info))
     if name.startswith("mark="):
         return expression("meta", be32(1, int(name[5:])), be32(2, NFT_META_MARK))
-    if name != "imq":
+    if name not in ("imq", "none"):
         sys.exit("unknown expression " + word)
     data = []
     for item in filter(None, options.split(":")):
@@ -207,6 +229,21 @@ def rule_expression(word):
             data.append(be32(int(key), n))
     # With an empty nest, as nft would send it, if there are no attributes.
     return nest(1, text(1, name), nest(2, *data))
+
+
+def expression_at(message, offset):
+    """Of the attributes in a NFT_MSG_NEWRULE, which expression begins there"""
+    start = 16 + 4
+    for kind, data in attrs(message[start:]):
+        if kind != NFTA_RULE_EXPRESSIONS:
+            start += (4 + len(data) + 3) & ~3
+            continue
+        start += 4
+        for number, (_, element) in enumerate(attrs(data), 1):
+            if start == offset:
+                return "(expression %d)" % number
+            start += (4 + len(element) + 3) & ~3
+    return ""
 
 
 def rule(family, chain_type, hook, prio, words):
@@ -243,7 +280,9 @@ def rule(family, chain_type, hook, prio, words):
             4, expression("immediate", be32(1, 0), nest(2, verdict)))))
     nl.send(nl.message(NFNL_MSG_BATCH_BEGIN, 0, batch), *messages,
             nl.message(NFNL_MSG_BATCH_END, 0, batch))
-    return nl.answer(len(messages))
+    sent = {struct.unpack_from("=I", m, 8)[0]: m for m in messages}
+    return nl.answer(len(messages),
+                     lambda seq, offset: expression_at(sent[seq], offset))
 
 
 def rules(family):
@@ -277,6 +316,8 @@ def main(args):
         print(link(0, args[0], u32(IFLA_NET_NS_FD, fd)))
     elif command == "link-index":
         print(link_index(args[0]))
+    elif command == "link-xstats":
+        print(link_xstats(args[0]))
     elif command == "rule":
         print(rule(args[0], args[1], args[2], args[3], args[4:]))
     elif command == "rules":

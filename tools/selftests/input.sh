@@ -92,6 +92,41 @@ tx_queues() {
 		r ip link add imq1 numtxqueues 4097 type imq
 }
 
+# What the driver counts, by rtnetlink: as ethtool -S, which has two more first.
+counters() {
+	have ping
+	new_ns "$R"
+	r ip link add imq0 type imq
+	r ip link set imq0 up
+	r ip address add 192.0.2.1/24 dev imq0
+	# Nothing has queued these.
+	r ping -q -c 1 -W 0.1 192.0.2.2 >/dev/null || true
+	equal "counters" "$(netlink link-xstats imq0)" "$(r ethtool -S imq0 |
+		awk 'NR > 3 { printf "%s%s", s, $2; s = " " }')"
+	within "foreign" "$(stat_of "$R" imq0 foreign)" 1 100
+}
+
+ip_counters() {
+	local foreign shown
+
+	have ping
+	have_ip_index
+	new_ns "$R"
+	r ip link add imq0 type imq
+	shown=$(r ip -s -d link show imq0)
+	case $shown in *bypass_down*) ;; *) missing ip "ip in PATH has no counters" ;; esac
+	contains "ip -s -d" "$shown" "bypass_down 0 bypass_nomem 0 bypass_unfit 0"
+	contains "ip -s -d" "$shown" "drop_dev 0 drop_hook 0 drop_sock 0 foreign 0 ring_full 0"
+	r ip link set imq0 up
+	r ip address add 192.0.2.1/24 dev imq0
+	r ping -q -c 1 -W 0.1 192.0.2.2 >/dev/null || true
+	foreign=$(stat_of "$R" imq0 foreign)
+	contains "ip -s -d" "$(r ip -s -d link show imq0)" " foreign $foreign "
+	contains "ip -s -d -j" "$(r ip -s -d -j link show imq0 | tr -d ' ')" \
+		"\"foreign\":$foreign,\"ring_full\":0}"
+	case $(r ip -d link show imq0) in *bypass_down*) fail "ip -d shows counters" ;; esac
+}
+
 ip_index() {
 	local value range
 
@@ -166,10 +201,12 @@ xt_raw() {
 	ok) ;;
 	*) missing kernel "the kernel has no xt_IMQ, or no nft_compat" ;;
 	esac
-	equal "todev 65536" "$(netlink rule ip filter prerouting -150 IMQ=65536)" EINVAL
+	equal "todev 65536" "$(netlink rule ip filter prerouting -150 IMQ=65536)" \
+		"EINVAL (expression 1)"
 	equal "lines in the kernel log" \
 		"$(log_count "xt_IMQ: todev 65536 is out of range (0-65535)")" 1
-	equal "todev 4294967295" "$(netlink rule ip filter prerouting -150 IMQ=4294967295)" EINVAL
+	equal "todev 4294967295" "$(netlink rule ip filter prerouting -150 IMQ=4294967295)" \
+		"EINVAL (expression 1)"
 }
 
 # The expression ------------------------------------------------------------
@@ -182,6 +219,35 @@ rule_is() {
 	del_ns "$R"
 	new_ns "$R"
 	equal "rule $*" "$(netlink rule "$@" | cut -d' ' -f1)" "$wanted"
+}
+
+# reason_is REASON EXPRESSION ARG-OF-RULE...: as above, for what is refused: the
+# kernel says why, and that it is because of the EXPRESSION (1 is the first).
+reason_is() {
+	local wanted=$1 number=$2
+	shift 2
+
+	del_ns "$R"
+	new_ns "$R"
+	equal "rule $*" "$(netlink rule "$@" | cut -d' ' -f2-)" \
+		"$wanted (expression $number)"
+}
+
+reasons() {
+	local either="imq: takes either a device index or a register"
+	local type="imq: not in chains of type nat or route, only in type filter"
+
+	reason_is "$either" 1 ip filter prerouting 0 imq
+	reason_is "$either" 2 ip filter prerouting 0 mark=1 imq:dev=0:sreg=1
+	reason_is "integer out of range" 1 ip filter prerouting 0 imq:dev=65536
+	reason_is "imq: not a register that holds a value" 2 \
+		ip filter prerouting 0 mark=1 imq:sreg=2
+	reason_is "imq: not in this family, only ip, ip6, inet, bridge, netdev" 1 \
+		arp filter input 0 imq:dev=1
+	reason_is "$type" 2 ip nat prerouting 0 mark=1 imq:sreg=1
+	reason_is "$type" 1 ip6 route output 0 imq:dev=1
+	reason_is "no such expression, or its module is missing" 2 \
+		ip filter prerouting 0 mark=1 none:1=1
 }
 
 attributes() {
@@ -336,13 +402,16 @@ imq_test "index out of range" index_out_of_range
 imq_test "index can't be changed" index_fixed
 imq_test "a device can't be moved" not_moved
 imq_test "number of tx queues" tx_queues
+imq_test "counters by rtnetlink" counters
 imq_test "ip link ... type imq index" ip_index
+imq_test "ip -s -d link show" ip_counters
 for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
 	imq_test "$command -j IMQ --todev" xt_todev "$command"
 	imq_test "$command, table mangle only" xt_table "$command"
 done
 imq_test "xt_IMQ: range of todev" xt_raw
 imq_test "nft_imq: attributes" attributes
+imq_test "nft_imq: what is wrong with a rule, and which expression" reasons
 imq_test "nft_imq: families, hooks and types of chains" families
 imq_test "nft: inet ingress" inet_ingress
 imq_test "nft: what todev takes" nft_expressions
