@@ -577,6 +577,22 @@ static struct sock *nf_imq_take_state_sk(struct sk_buff *skb,
 	return sk;
 }
 
+/* What the packet holds of its sender is given up by whoever orphans it, and a
+ * hook or okfn that does may still use the socket. In the sender's call it could
+ * not go; here it could.
+ */
+static struct sock *nf_imq_hold_sender(const struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+
+	if (!sk || !sk_fullsock(sk))
+		return NULL;
+	/* as the packet does; sk_refcnt may be 0 by now */
+	refcount_inc(&sk->sk_wmem_alloc);
+
+	return sk;
+}
+
 /**
  * nf_imq_resume - have a packet go on behind its hook
  * @skb: packet for which nf_imq_ext_of() has returned an extension
@@ -593,9 +609,9 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
 	struct net *net = dev_net(imq);
 	struct nf_hook_entries *e;
+	struct sock *sk, *sender = NULL;
 	struct nf_hook_state state;
 	struct net_device *dev;
-	struct sock *sk;
 	unsigned int i;
 	bool sk_of_skb;
 
@@ -625,10 +641,14 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 	}
 	skb->dev = dev;
 	/* NULL by now if a qdisc has orphaned the packet, or in a clone */
+	if (sk_of_skb)
+		sender = nf_imq_hold_sender(skb);
 	state.sk = sk_of_skb ? skb->sk : sk;
 
 	if (!e || nf_hook_slow(skb, &state, e, i) == 1)
 		nf_imq_okfn(skb, &state);
+	if (sender)
+		sk_free(sender);
 put_sk:
 	if (sk)
 		sock_gen_put(sk);
