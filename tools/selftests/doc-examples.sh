@@ -4,7 +4,7 @@
 # Usage: doc-examples.sh [-l] [FILE...]
 #
 # Runs the examples of the documentation, to the letter. FILE is an rst, Markdown
-# (.md) or man page (.1 to .9); by default imq.rst, and README.md and the man
+# (.md), asciidoc (.txt, .adoc) or man page (.1 to .9); by default imq.rst, and README.md and the man
 # page where they are. -l lists the blocks and runs nothing.
 #
 # A block is an example if a comment stands before it (in Markdown, and in a man
@@ -21,6 +21,7 @@
 #
 #	sh      commands for R, any of which fails the test if it fails
 #	nft     a ruleset for R
+#	json    likewise, in JSON
 #	output  "# COMMAND" in the first line; it prints all other lines, but for
 #	        numbers and white space
 #	lines   likewise, but each of the other lines is in one of those printed
@@ -67,9 +68,11 @@ extract() {
 		function end_block() { close(block); block = "" }
 
 		BEGIN {
-			kind = ARGV[1] ~ /\.md$/ ? "md" : ARGV[1] ~ /\.[1-9]$/ ? "man" : "rst"
+			kind = ARGV[1] ~ /\.md$/ ? "md" : ARGV[1] ~ /\.[1-9]$/ ? "man" : \
+				ARGV[1] ~ /\.(txt|adoc)$/ ? "adoc" : "rst"
 			comment["rst"] = "^\\.\\. imq-test: "
 			comment["md"] = "^<!-- imq-test: "
+			comment["adoc"] = "^// imq-test: "
 			comment["man"] = "^\\.\\\\\" imq-test: "
 		}
 		# What is not indented ends a block in rst, and may begin the next.
@@ -80,16 +83,18 @@ extract() {
 			args = $0
 			sub(comment[kind], "", args)
 			sub(/ *-->$/, "", args)
-			if (args !~ /^[a-z0-9,-]+ (sh|nft|output|lines)( [a-z]+=[^ ]+)*$/)
+			if (args !~ /^[a-z0-9,-]+ (sh|nft|json|output|lines)( [a-z]+=[^ ]+)*$/)
 				wrong("not understood: " args)
 			next
 		}
 		block == "" && args != "" {
 			if (kind == "rst" && $0 == "::" ||
-			    kind == "md" && /^```/ || kind == "man" && /^\.(EX|nf)$/) {
+			    kind == "md" && /^```/ || kind == "adoc" && /^-----*$/ ||
+			    kind == "man" && /^\.(EX|nf)$/) {
 				begin_block()
 				indent = -1
-			} else if (NF && !(kind == "man" && /^\.(PP|IP|P|RS.*)$/)) {
+			} else if (NF && !(kind == "man" && /^\.(PP|IP|P|RS.*)$/) &&
+				   !(kind == "adoc" && /^(\/\/\/\/$|\.[A-Z])/)) {
 				wrong("a comment, and no block")
 			}
 			next
@@ -103,8 +108,8 @@ extract() {
 				print substr($0, indent + 1) >block
 			next
 		}
-		block != "" && kind == "md" {
-			if (/^```/)
+		block != "" && (kind == "md" || kind == "adoc") {
+			if (kind == "md" ? /^```/ : /^-----*$/)
 				end_block()
 			else
 				print >block
@@ -146,7 +151,7 @@ needed() {
 	while read -r n names type keys; do
 		[[ ,$names, == *",$2,"* ]] || continue
 		text=$(cat "$1/$n")
-		[ "$type" != nft ] || have_nft
+		case $type in nft|json) have_nft ;; esac
 		[[ $text != *iptables* ]] || have_xt iptables
 		[[ $text != *"type imq index"* ]] || have_ip_index
 		[[ $text != *tcpdump* ]] || have tcpdump
@@ -322,6 +327,7 @@ example() {
 		case $type in
 		sh) in_r sh -eux "$dir/$n" ;;
 		nft) in_r nft -f "$dir/$n" ;;
+		json) in_r nft -j -f "$dir/$n" ;;
 		*) transcript "$type" "$dir/$n" ;;
 		esac
 		# shellcheck disable=SC2086 # words

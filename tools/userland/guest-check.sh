@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: guest-check.sh [NFT_PREFIX]
+# Usage: guest-check.sh [NFT_PREFIX...]
 #
 # Runs the tests that nftables and iptables themselves have, those of IMQ, in a
-# guest whose kernel knows IMQ: nft-test.py (also with JSON) and run-tests.sh of
-# nftables, iptables-test.py with both front ends of the iptables in PATH.
+# guest whose kernel knows IMQ: nft-test.py (also with JSON), run-tests.sh of
+# tests/shell and tests/monitor, iptables-test.py with both front ends of the
+# iptables in PATH. Also the examples of nft's manual, what nft says where the
+# kernel refuses imq, and what a stock nft makes of a ruleset with imq.
 #
-# NFT_PREFIX    what tools/userland/nft.sh has installed; without it the tests
-#               of nftables are skipped
+# NFT_PREFIX    what tools/userland/nft.sh has installed, for each version;
+#               without one the tests of nftables are skipped
 # IPTABLES_SRC  directory with the iptables source, for its iptables-test.py;
 #               without it the tests of iptables are skipped
 #
@@ -17,8 +19,7 @@ set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-[ $# -le 1 ] || usage
-nft=${1:-}
+case ${1:-} in -*) usage ;; esac
 python=/usr/bin/python3
 n=0 failed=0
 modprobe -q imq || true
@@ -55,21 +56,111 @@ nft_py() {
 	grep -qE ' [1-9][0-9]* unit tests, 0 error' "$work/py" && ! grep -q ERROR "$work/py"
 }
 
-if [ -d "$nft/share/nftables-tests/tests" ]; then
+# nft_monitor FILE: text and JSON, as far as this version can.
+nft_monitor() {
+	NFT=$nft/sbin/nft ./run-tests.sh "$1" && NFT=$nft/sbin/nft ./run-tests.sh -j "$1"
+}
+
+# in_netns COMMAND...: an nft, in a network namespace of its own.
+in_netns() {
+	unshare -n -- "$@"
+}
+
+# refused_at FIRST-LAST RULESET RULE: the kernel does not support the rule, and
+# nft says so at this place.
+refused_at() {
+	local out place="$work/rules:$(($(wc -l <<<"$2") + 1)):$1: "
+
+	printf '%s\n%s\n' "$2" "$3" >"$work/rules"
+	out=$(in_netns "$nft/sbin/nft" -f "$work/rules" 2>&1) && { echo "accepted"; return 1; }
+	echo "$out"
+	[[ $out == "${place}Error: Could not process rule: Operation not supported"* ]] ||
+		{ echo "expected: $place"; return 1; }
+}
+
+nft_refusals() {
+	try "nftables $version: refused in an arp chain" refused_at 16-26 \
+		'add table arp t
+add chain arp t c { type filter hook input priority 0; }' \
+		'add rule arp t c imq todev 1'
+	try "nftables $version: refused in a nat chain" refused_at 24-34 \
+		'add table ip t
+add chain ip t c { type nat hook postrouting priority 100; }' \
+		'add rule ip t c counter imq todev 1'
+	try "nftables $version: refused in a route chain" refused_at 17-27 \
+		'add table inet t
+add chain inet t c { type route hook output priority 0; }' \
+		'add rule inet t c imq todev meta mark'
+}
+
+# stock_nft: lists, adds, and deletes in a table with imq, and touches no rule
+# that it does not understand.
+stock_nft() {
+	local stock=/usr/sbin/nft before after out status=0
+
+	nft add table ip t
+	nft add chain ip t c '{ type filter hook prerouting priority 0; }'
+	nft add rule ip t c ip saddr 10.0.0.1 counter accept
+	nft add rule ip t c ip saddr 10.0.0.2 imq todev 1
+	nft add rule ip t c ip saddr 10.0.0.3 imq todev meta mark
+	before=$(nft -a list chain ip t c)
+	echo "with imq:"
+	echo "$before"
+	out=$(env -u LD_LIBRARY_PATH "$stock" -a list chain ip t c 2>&1) || status=$?
+	echo "$("$stock" --version), status $status:"
+	echo "$out"
+	case $out in
+	*imq*) echo "the stock nft knows imq"; return 1 ;;
+	*"ip saddr 10.0.0.1 counter"*) ;;
+	*) echo "it does not list what it knows"; return 1 ;;
+	esac
+	env -u LD_LIBRARY_PATH "$stock" add rule ip t c ip saddr 10.0.0.4 accept
+	after=$(env -u LD_LIBRARY_PATH "$stock" -a list chain ip t c |
+		sed -n 's/.*10.0.0.4 accept # handle //p')
+	env -u LD_LIBRARY_PATH "$stock" delete rule ip t c handle "$after"
+	[ "$(nft -a list chain ip t c)" = "$before" ]
+}
+
+# nft_checks: with those of $nft.
+nft_checks() {
+	local version t out
+
+	version=$("$nft/sbin/nft" --version | sed 's/^nftables v\([^ ]*\).*/\1/')
+	rm -rf "$work/nftables"
 	cp -a "$nft/share/nftables-tests" "$work/nftables"
 	cd "$work/nftables/tests/py"
 	for t in */imq.t; do
-		try "nftables: nft-test.py $t" nft_py "$t"
-		try "nftables: nft-test.py -j $t" nft_py -j "$t"
+		try "nftables $version: nft-test.py $t" nft_py "$t"
+		try "nftables $version: nft-test.py -j $t" nft_py -j "$t"
 	done
 	cd "$work/nftables/tests/shell"
 	for t in testcases/imq/*_[0-9]; do
-		try "nftables: run-tests.sh $t" env "NFT=$nft/sbin/nft" ./run-tests.sh "$t"
+		try "nftables $version: run-tests.sh $t" env "NFT=$nft/sbin/nft" ./run-tests.sh "$t"
 	done
-else
+	cd "$work/nftables/tests/monitor"
+	try "nftables $version: monitor/run-tests.sh testcases/imq.t" nft_monitor testcases/imq.t
+	cd "$IMQ_TOP"
+	for t in statements.txt libnftables-json.adoc; do
+		try "nftables $version: examples of $t" env "PATH=$nft/sbin:$PATH" \
+			IMQ_REQUIRE=nft tools/selftests/doc-examples.sh "$nft/share/nftables-tests/doc/$t"
+	done
+	nft_refusals
+	out=$(realpath /usr/sbin/nft 2>/dev/null) || out=''
+	if [ -x "$out" ]; then
+		try "nftables $version: a stock nft leaves imq alone" env "PATH=$nft/sbin:$PATH" \
+			unshare -n "$BASH" -euc "$(declare -f stock_nft); stock_nft"
+	else
+		skip "nftables $version: a stock nft leaves imq alone" "no /usr/sbin/nft"
+	fi
+}
+
+if [ $# -eq 0 ]; then
 	skip "nftables: nft-test.py" "no patched nft"
 	skip "nftables: run-tests.sh" "no patched nft"
 fi
+for nft; do
+	nft_checks
+done
 
 # ipt_py FRONTEND: ends with how many rules were not as the file says.
 ipt_py() {
