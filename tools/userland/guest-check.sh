@@ -66,28 +66,31 @@ in_netns() {
 	unshare -n -- "$@"
 }
 
-# refused_at FIRST-LAST RULESET RULE: the kernel does not support the rule, and
-# nft says so at this place.
+# refused_at FIRST-LAST REASON RULESET RULE: the kernel does not support the rule,
+# and nft says so at this place.
 refused_at() {
-	local out place="$work/rules:$(($(wc -l <<<"$2") + 1)):$1: "
+	local out place="$work/rules:$(($(wc -l <<<"$3") + 1)):$1: "
 
-	printf '%s\n%s\n' "$2" "$3" >"$work/rules"
+	printf '%s\n%s\n' "$3" "$4" >"$work/rules"
 	out=$(in_netns "$nft/sbin/nft" -f "$work/rules" 2>&1) && { echo "accepted"; return 1; }
 	echo "$out"
-	[[ $out == "${place}Error: Could not process rule: Operation not supported"* ]] ||
-		{ echo "expected: $place"; return 1; }
+	place+="Error: Could not process rule: Operation not supported: imq: $2"
+	[[ $out == "$place"* ]] || { echo "expected: $place"; return 1; }
 }
 
 nft_refusals() {
 	try "nftables $version: refused in an arp chain" refused_at 16-26 \
+		'not in this family' \
 		'add table arp t
 add chain arp t c { type filter hook input priority 0; }' \
 		'add rule arp t c imq todev 1'
 	try "nftables $version: refused in a nat chain" refused_at 24-34 \
+		'not in chains of type nat' \
 		'add table ip t
 add chain ip t c { type nat hook postrouting priority 100; }' \
 		'add rule ip t c counter imq todev 1'
-	try "nftables $version: refused in a route chain" refused_at 17-27 \
+	try "nftables $version: refused in a route chain" refused_at 17-37 \
+		'not in chains of type nat or route' \
 		'add table inet t
 add chain inet t c { type route hook output priority 0; }' \
 		'add rule inet t c imq todev meta mark'
