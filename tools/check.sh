@@ -10,9 +10,13 @@
 #   GROUP      only these groups, by default all:
 #     static     scripts, patches as text, drift from the source folders
 #     userland   patched tools and plugins, as far as no kernel is needed
-#     builtin    the selftests in a guest, everything built into the kernel
-#     module     the same with everything as modules; at the same time as builtin
+#     module     the selftests in a guest, everything as modules
+#     debug      the same and heavier ones, everything built into a kernel that
+#                checks memory and locks; at the same time as module
+#     smp        those that need several processors, with even more checkers
 #     patches    sizes of structures; every patch builds on its own
+#   and, when asked for:
+#     builtin    as module, everything built in
 #
 # Tests always run, builds are cached (IMQ_CACHE). Logs: $IMQ_CACHE/check/.
 # What can't be tested here is counted as skipped, and named with the reason.
@@ -36,10 +40,10 @@ while [ $# -gt 0 ]; do
 	*) break ;;
 	esac
 done
-[ $# -gt 0 ] || set -- static userland builtin module patches
+[ $# -gt 0 ] || set -- static userland module debug smp patches
 for group; do
 	case $group in
-	static|userland|builtin|module|patches) ;;
+	static|userland|builtin|module|debug|smp|patches) ;;
 	*) usage ;;
 	esac
 done
@@ -136,7 +140,7 @@ group_static() {
 	for d in patches/*/; do
 		d=${d#patches/} d=${d%/}
 		[ -f "patches/$d/series" ] || continue
-		if source_of "${d%-*}" "static: $d: patches apply, no fuzz"; then
+		if source_of "${d%-*}" "static: $d: patches apply, no fuzz" "${d##*-}"; then
 			try "static: $d: patches apply, no fuzz" userland_applies "$d"
 		fi
 	done
@@ -182,17 +186,18 @@ group_userland() {
 
 # guest_tests KIND KERNEL: the selftests in guests.
 guest_tests() {
-	local f
+	local f config options only
 
-	for f in $(guest_scripts "$tests"); do
-		guest_test "$1" "$2" "$f"
+	machine "$1"
+	for f in $(guest_scripts "${tests:-$only}"); do
+		guest_test "$1" "$2" "$f" "${options[@]}"
 	done
 }
 
-# group_guests KIND...: in um-KIND, all kinds at the same time: a guest has one
-# processor. What the first one says is shown as it comes, the others' after it.
+# group_guests KIND...: all kinds at the same time, as a guest has one processor.
+# What the first one says is shown as it comes, the others' after it.
 group_guests() {
-	local kind name
+	local kind name config options only
 	local kernel=() kinds=() pids=() i all=$results
 
 	start_tools
@@ -200,12 +205,15 @@ group_guests() {
 		return
 	fi
 	for kind; do
-		if name=$(tools/kernel/build.sh "um-$kind"); then
-			result ok "$kind: kernel um-$kind builds"
+		machine "$kind"
+		if [ "$kind" = smp ] && ! command -v qemu-system-x86_64 >/dev/null; then
+			result skip "$kind: all tests" "qemu-system-x86_64 is not installed"
+		elif name=$(tools/kernel/build.sh "$config"); then
+			result ok "$kind: kernel $config builds"
 			kinds+=("$kind")
 			kernel+=("$name")
 		else
-			result fail "$kind: kernel um-$kind builds"
+			result fail "$kind: kernel $config builds"
 		fi
 	done
 	guest_prepare
@@ -262,18 +270,19 @@ group_patches() {
 
 guests=()
 for group; do
-	case $group in builtin|module) guests+=("$group") ;; esac
+	case $group in builtin|module|debug) guests+=("$group") ;; esac
 done
 for group; do
 	group_start=$SECONDS
 	case $group in
 	static) group_static ;;
 	userland) group_userland ;;
-	builtin|module)
+	builtin|module|debug)
 		[ "${#guests[@]}" -gt 0 ] || continue
 		group=${guests[*]}
 		group_guests "${guests[@]}"
 		guests=() ;;
+	smp) group_guests smp ;;
 	patches) group_patches ;;
 	esac
 	log "$group: $(elapsed $((SECONDS - group_start)))"

@@ -5,11 +5,12 @@
 # and results.sh, used after results_begin).
 # shellcheck disable=SC2034,SC2154 # src, reason: for the caller; logs: results.sh's
 
-# source_of NAME: sets src, or skips the tests WHAT.
+# source_of NAME WHAT [VERSION]: sets src, or skips the tests WHAT.
 source_of() {
 	local name=$1 what=$2
+	shift 2
 
-	if src=$(tools/sources.sh "$name" 2>"$logs/source-$name"); then
+	if src=$(tools/sources.sh "$name" "$@" 2>"$logs/source-$name"); then
 		return 0
 	fi
 	result skip "$what" "$(tail -n 1 "$logs/source-$name")"
@@ -60,6 +61,30 @@ guest_prepare() {
 	iptables_src=$(tools/sources.sh iptables 2>/dev/null)
 }
 
+# Scripts that load a machine, or fill it with garbage: for kernels that check
+# themselves.
+heavy_tests='conserve failslab fuzz hooks_once recursion storms'
+
+# machine GROUP: config (see kernel/config/TABLE), options (of run.sh) and only
+# (names of scripts, or none for all) of a group of tests.
+machine() {
+	local f name
+
+	config=um-$1 options=() only=''
+	case $1 in
+	module|builtin)
+		for f in $(guest_scripts); do
+			name=$(basename "$f" .sh)
+			case " $heavy_tests " in *" $name "*) ;; *) only="$only $name" ;; esac
+		done ;;
+	debug)
+		options=(--mem 2G --timeout 600) ;;
+	smp)
+		config=smp-debug options=(--qemu --smp 4 --mem 2G --timeout 900)
+		only='failures_load storms' ;;
+	esac
+}
+
 # guest_scripts [NAMES]: all scripts of tests, or those of these names.
 guest_scripts() {
 	local f name
@@ -67,7 +92,8 @@ guest_scripts() {
 	for f in tools/selftests/*.sh tools/userland/guest-check.sh; do
 		name=$(basename "$f" .sh)
 		case $name in *lib) continue ;; esac
-		case " ${1:-} " in "  "|*" $name "*) echo "$f" ;; esac
+		[ -z "${1:-}" ] || [[ " $1 " == *" $name "* ]] || continue
+		echo "$f"
 	done
 }
 
