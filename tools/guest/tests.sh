@@ -73,7 +73,7 @@ machine() {
 	config=um-$1 options=() only=''
 	case $1 in
 	module|builtin)
-		for f in $(guest_scripts); do
+		for f in $(guest_scripts ""); do
 			name=$(basename "$f" .sh)
 			case " $heavy_tests " in *" $name "*) ;; *) only="$only $name" ;; esac
 		done ;;
