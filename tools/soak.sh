@@ -99,8 +99,10 @@ turn() {
 		[ "$round" -gt 1 ] || result skip "$name: $(basename "$f" .sh)" "no time left"
 		return
 	fi
+	# The log is looked at after each test, and full amounts fill it.
 	# shellcheck disable=SC2086 # a list of words
-	guest_test "round $round, $name" "$kernel" "$f" --env IMQ_FULL=1 $option
+	guest_test "round $round, $name" "$kernel" "$f" --env IMQ_FULL=1 \
+		--append log_buf_len=16M $option
 }
 
 results_begin soak
