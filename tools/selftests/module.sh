@@ -311,7 +311,7 @@ imq_test "numdevs=65537 is refused" refused_load numdevs=65537 0-65536
 imq_test "numqueues=4097 is refused" refused_load numqueues=4097 0-4096
 imq_test "numdevs=-1 is refused" no_number numdevs=-1
 imq_test "numdevs=many is refused" no_number numdevs=many
-imq_test "load, unload, load again" load_again
+imq_test "F9 load, unload, load again" load_again
 imq_test "ip link add type imq loads imq" autoload_link
 for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
 	imq_test "$command -j IMQ loads xt_IMQ" autoload_xt "$command"
@@ -320,9 +320,9 @@ imq_test "nft imq loads nft_imq" autoload_nft
 imq_test "rules hold xt_IMQ" in_use
 imq_test "iptables rules without the driver" without_driver iptables-legacy
 imq_test "nft rules without the driver" without_driver nft
-imq_test "unload imq with packets queued" unload_with_packets
-imq_test "unload nft_imq with packets queued" unload_expression
-imq_test "load and unload imq in a loop under load" loop_under_load
-imq_test "NAT tables loaded with packets queued" nat_afterwards
+imq_test "F9 unload imq with packets queued" unload_with_packets
+imq_test "F9 unload nft_imq with packets queued" unload_expression
+imq_test "F9 load and unload imq in a loop under load" loop_under_load
+imq_test "F9 NAT tables loaded with packets queued" nat_afterwards
 imq_test "all can be unloaded in the end" finish
 imq_end

@@ -203,9 +203,9 @@ not_moved() {
 }
 
 imq_begin
-imq_test "two namespaces with imq0 each are isolated" isolated
-imq_test "a namespace with full queues goes within 5 s" deleted_while_full
-imq_test "a namespace goes under load" deleted_under_load
+imq_test "F11 two namespaces with imq0 each are isolated" isolated
+imq_test "F11 a namespace with full queues goes within 5 s" deleted_while_full
+imq_test "F11 a namespace goes under load" deleted_under_load
 imq_test "devices of a user namespace" user_namespace
 imq_test "rules of a user namespace" user_rules
 imq_test "a device is not moved to another namespace" not_moved
