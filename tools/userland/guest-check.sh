@@ -79,17 +79,17 @@ refused_at() {
 }
 
 nft_refusals() {
-	try "nftables $version: refused in an arp chain" refused_at 16-26 \
+	try "nftables $version: refused in an arp chain" refused_at 18-28 \
 		'not in this family' \
 		'add table arp t
 add chain arp t c { type filter hook input priority 0; }' \
 		'add rule arp t c imq todev 1'
-	try "nftables $version: refused in a nat chain" refused_at 24-34 \
+	try "nftables $version: refused in a nat chain" refused_at 25-35 \
 		'not in chains of type nat' \
 		'add table ip t
 add chain ip t c { type nat hook postrouting priority 100; }' \
 		'add rule ip t c counter imq todev 1'
-	try "nftables $version: refused in a route chain" refused_at 17-37 \
+	try "nftables $version: refused in a route chain" refused_at 19-37 \
 		'not in chains of type nat or route' \
 		'add table inet t
 add chain inet t c { type route hook output priority 0; }' \
@@ -127,6 +127,8 @@ stock_nft() {
 # nft_checks: with those of $nft.
 nft_checks() {
 	local version t out
+	# Not the libraries of another one, which is first in PATH.
+	local -x LD_LIBRARY_PATH=$nft/lib
 
 	version=$("$nft/sbin/nft" --version | sed 's/^nftables v\([^ ]*\).*/\1/')
 	rm -rf "$work/nftables"

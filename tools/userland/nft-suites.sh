@@ -82,7 +82,7 @@ suite_shell() {
 
 	cd "$out/tests/tests/shell" || return
 	NFT=$guest/sbin/nft NO_COLOR=1 ./run-tests.sh 2>&1 | tee "$out/shell.log" |
-		sed -nE 's/^[IW]: \[([A-Z ]+)\][^t]*(testcases\/)?([^ :]+).*$/\1\t\3/p' |
+		sed -nE 's/^.*[IW]: \[(OK|SKIPPED|[A-Z ]*(FAIL|DUMP)[A-Z ]*)\][^a-z]*(\.?\.?\/)*(testcases\/)?([^ :]+).*$/\1\t\5/p' |
 		while IFS=$'\t' read -r state line; do
 			case $state in
 			OK) verdict ok shell "$line" ;;
