@@ -259,6 +259,123 @@ br_netfilter_tcp() {
 	no_other_counter "$R" imq1
 }
 
+# Tagged frames that iptables sees, with the tags beside the frame (in hardware,
+# as it were) or in it. They keep the tag, and its priority.
+br_netfilter_vlan() {
+	local command out id
+
+	have_xt "$1"
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	switch
+	vlan
+	h1 ip link set eth0.5 type vlan egress-qos-map 0:5
+	if [ "$3" = frame ]; then
+		h1 ethtool -K eth0 txvlan off rxvlan off >/dev/null
+		on "$H2" ethtool -K eth0 txvlan off rxvlan off >/dev/null
+		r ethtool -K p1 txvlan off rxvlan off >/dev/null
+		r ethtool -K p2 txvlan off rxvlan off >/dev/null
+	fi
+	shaper "$2"
+	on "$H2" nft -f - <<-EOT
+	table netdev look {
+		counter tagged { }
+		counter plain { }
+		chain c {
+			type filter hook ingress device "eth0" priority 0
+			ether saddr 02:00:00:00:00:01 vlan id 5 vlan pcp 5 \
+				vlan type ip @nh,72,8 17 counter name tagged accept
+			ether saddr 02:00:00:00:00:01 ip protocol udp counter name plain
+		}
+	}
+	EOT
+	for command in "$1" "ip6${1#ip}"; do
+		r "$command" -t mangle -A PREROUTING -p udp -j IMQ --todev 0
+		r "$command" -t mangle -A POSTROUTING -p udp -j IMQ --todev 1
+	done
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
+		 echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables
+		 echo 1 >/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged'
+	out=$(udp "id=vlan,from=$H1,to=$H2,dst=10.0.5.2,port=5001,count=$COUNT,echo=1" \
+		  "id=plain,from=$H1,to=$H2,dst=10.0.9.2,port=5002,count=$COUNT,echo=1")
+	for id in vlan plain; do
+		equal "$id: echoes" "$(field echoed "$(flow "$id" "$out")")" "$COUNT"
+		equal "$id: duplicates" "$(field dup "$(flow "$id" "$out")")" 0
+		equal "$id: damaged" "$(field bad "$(flow "$id" "$out")")" 0
+	done
+	equal "tagged datagrams with their priority at H2" "$(looks tagged)" "$COUNT"
+	equal "others at H2" "$(looks plain)" "$COUNT"
+	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
+		"$((4 * COUNT)) $((4 * COUNT))"
+	equal "imq1: entered, left" "$(entered "$R" imq1) $(left "$R" imq1)" \
+		"$((4 * COUNT)) $((4 * COUNT))"
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+# All kinds of frames (F24) come out as they went in, and in order.
+kinds() {
+	local out
+
+	switch
+	h1 ping -n -q -c 1 10.0.9.2 >&3
+	on "$H2" nft -f - <<-EOT
+	table netdev look {
+		counter last { }
+		chain c {
+			type filter hook ingress device "eth0" priority 0
+			ether type 50 counter name last
+		}
+	}
+	EOT
+	out=$(through without 1)
+	equal "frames that came, without imq" "$(wc -l <"$imq_tmp/without")" \
+		"$(field frames "$out")"
+	case $2 in
+	bridge) bridge_rules prerouting forward postrouting ;;
+	netdev)
+		r nft -f - <<-EOT
+		table netdev shape {
+			chain in {
+				type filter hook ingress device "p1" priority 0
+				imq todev 0
+			}
+			chain out {
+				type filter hook egress device "p2" priority 0
+				imq todev 1
+			}
+		}
+		EOT
+		;;
+	esac
+	shaper "$1"
+	through with 2 >&3
+	diff -u "$imq_tmp/without" "$imq_tmp/with" >&3 ||
+		fail "frames came another way through imq"
+	within "imq0: left" "$(left "$R" imq0)" "$(field frames "$out")" 1000
+	wait_for 5 all_left "$R" imq0
+	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+}
+
+# through FILE LAST: all kinds of frames from H1, and what H2 gets.
+through() {
+	background capture ip netns exec "$H2" "$imq_dir/imq_packets.py" capture eth0 \
+		02:00:00:00:00:01
+	wait_for 10 grep -q ready "$imq_tmp/out.capture" || fail "no packet socket"
+	h1 "$imq_dir/imq_packets.py" frames eth0 bridge 02:00:00:00:00:02 02:00:00:00:00:01 \
+		10.0.9.1 10.0.9.2 fd00:9::1 fd00:9::2
+	wait_for 10 last_seen "$2" || say "the last one does not come"
+	# Not ARP's and neighbour discovery's own
+	background_end capture | grep '^frame ' |
+		grep -v -E -e '^frame .{24}0806.{12}000[12]' \
+			-e '^frame .{24}86dd6.{11}(3aff|0001)' >"$imq_tmp/$1" || true
+}
+
+last_seen() {
+	[ "$(looks last)" -ge "$1" ]
+}
+
 # The bridge goes with packets of its own queued.
 bridge_deleted() {
 	local out
@@ -390,8 +507,14 @@ flowtable() {
 			meta l4proto udp flow add @f
 			meta l4proto udp counter name forwarded
 		}
+		chain too_late {
+			type filter hook forward priority 10
+			meta l4proto udp imq todev 2
+		}
 	}
 	EOT
+	r ip link add imq2 type imq
+	r ip link set imq2 up
 	shaper "$1"
 	netdev_rules
 	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=200,gap=500,echo=1")
@@ -399,8 +522,13 @@ flowtable() {
 	n=$(nft_counter "$R" inet ft forwarded)
 	within "packets on FORWARD: the rest took the flow table" "$n" 1 100
 	within "imq0: entered" "$(entered "$R" imq0)" 200 220
+	within "imq1, on egress: entered" "$(entered "$R" imq1)" 200 220
+	equal "imq2, on FORWARD: left" "$(left "$R" imq2)" "$n"
 	wait_for 5 all_left "$R" imq0
+	wait_for 5 all_left "$R" imq1
 	no_other_counter "$R" imq0
+	no_other_counter "$R" imq1
+	no_other_counter "$R" imq2
 }
 
 imq_begin
@@ -411,19 +539,27 @@ done
 imq_test "bridge, all hooks, deferred" bridge_hook deferred \
 	prerouting input forward output postrouting
 for how in direct deferred tbf cake; do
-	imq_test "bridge, TCP and VLANs, $how" bridge_tcp "$how"
+	imq_test "F23 bridge, TCP and VLANs, $how" bridge_tcp "$how"
 done
 imq_test "bridge, deleted with packets queued" bridge_deleted
-imq_test "br_netfilter, direct" br_netfilter iptables-legacy direct
-imq_test "br_netfilter, deferred" br_netfilter iptables-legacy deferred
+imq_test "F23 br_netfilter, direct" br_netfilter iptables-legacy direct
+imq_test "F23 br_netfilter, deferred" br_netfilter iptables-legacy deferred
 for how in direct deferred tbf; do
-	imq_test "br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
+	imq_test "F23 br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
+done
+for how in direct deferred; do
+	imq_test "F23 br_netfilter, VLAN tags beside the frame, $how" \
+		br_netfilter_vlan iptables-legacy "$how" beside
+	imq_test "F23 br_netfilter, VLAN tags in the frame, $how" \
+		br_netfilter_vlan iptables-legacy "$how" frame
+	imq_test "F24 all kinds of frames, bridge, $how" kinds "$how" bridge
+	imq_test "F24 all kinds of frames, ingress and egress, $how" kinds "$how" netdev
 done
 imq_test "ingress and egress, direct" netdev direct
 imq_test "ingress and egress, deferred" netdev deferred
 for how in direct deferred tbf; do
 	imq_test "ingress and egress, TCP and VLANs, $how" netdev_tcp "$how"
 done
-imq_test "ingress before a flow table, direct" flowtable direct
-imq_test "ingress before a flow table, deferred" flowtable deferred
+imq_test "F25 ingress before a flow table, direct" flowtable direct
+imq_test "F25 ingress before a flow table, deferred" flowtable deferred
 imq_end

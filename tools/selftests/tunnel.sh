@@ -33,6 +33,9 @@ tunnel() {
 				local "198.51.100.$n" remote "198.51.100.$peer" ||
 				skip "the kernel has no $1"
 			;;
+		wireguard)
+			ip -n "$ns" link add tun0 type wireguard || skip "the kernel has no $1"
+			;;
 		*)
 			ip -n "$ns" link add tun0 type "$1" local "198.51.100.$n" \
 				remote "198.51.100.$peer" ||
@@ -45,7 +48,23 @@ tunnel() {
 		ip -n "$ns" address add "fd00:77::$n/64" dev tun0 nodad || true
 	done
 	w ip route add 10.0.1.0/24 via 10.0.77.1
+	[ "$1" != wireguard ] || wireguard
 	wait_for 5 links_ready "$R"
+}
+
+# wireguard: R and W are peers.
+wireguard() {
+	have wg
+	wg genkey >"$imq_tmp/key.r"
+	wg genkey >"$imq_tmp/key.w"
+	r wg set tun0 listen-port 51820 private-key "$imq_tmp/key.r" \
+		peer "$(wg pubkey <"$imq_tmp/key.w")" endpoint 198.51.100.2:51820 \
+		allowed-ips 0.0.0.0/0,::/0
+	w wg set tun0 listen-port 51820 private-key "$imq_tmp/key.w" \
+		peer "$(wg pubkey <"$imq_tmp/key.r")" endpoint 198.51.100.1:51820 \
+		allowed-ips 0.0.0.0/0,::/0
+	# Both have a session: later, each inner packet is one outer packet.
+	r ping -n -q -c 3 -i 0.2 10.0.77.2 >&3 || fail "no session"
 }
 
 # once KIND HOW: on the hook of both packets, on their way out and in.
@@ -138,13 +157,13 @@ xt_once() {
 }
 
 imq_begin
-for kind in gre ipip ip6gre vxlan; do
+for kind in gre ipip ip6gre vxlan wireguard; do
 	for how in direct deferred htb; do
-		imq_test "$kind, inner and outer packet, $how" once "$kind" "$how"
+		imq_test "F3 $kind, inner and outer packet, $how" once "$kind" "$how"
 	done
 done
 for how in direct deferred; do
-	imq_test "gre with -j IMQ, $how" xt_once gre "$how" gre
-	imq_test "ipip with -j IMQ, $how" xt_once ipip "$how" ipencap
+	imq_test "F3 gre with -j IMQ, $how" xt_once gre "$how" gre
+	imq_test "F3 ipip with -j IMQ, $how" xt_once ipip "$how" ipencap
 done
 imq_end
