@@ -12,8 +12,8 @@
 #   -k KERNEL  what tools/guest/run.sh takes (default: um-builtin)
 #   VERSION    that of nftables (default: see nft.sh)
 #
-# tests/py is counted by file, with JSON; tests/monitor by file and syntax;
-# tests/shell by test. Results and output: $IMQ_CACHE/nft-suites/VERSION/.
+# tests/py is counted by file if all is well, with JSON, else by line with an
+# error; tests/monitor by file and syntax; tests/shell by test. Results and output: $IMQ_CACHE/nft-suites/VERSION/.
 # IMQ_NFT_LIMIT is the time for one guest in seconds (default 3600).
 #
 # Last line: "N passed, N failed, N skipped", of the patched nft: failed is what
@@ -46,17 +46,22 @@ verdict() {
 	printf '%s\t%s/%s\n' "$@" >>"$out/results"
 }
 
-# A file passes if the program says nothing of an error in it.
 suite_py() {
-	local t
+	local t lines n
 
 	cd "$out/tests/tests/py" || return
 	/usr/bin/python3 ./nft-test.py -j -l "$guest/lib/libnftables.so.1" >"$out/py.log" 2>&1
 	for t in */*.t; do
-		case $(grep -E "^$t: " "$out/py.log") in
-		*ERROR*|*" [1-9]"*" error"*) verdict fail py "$t" ;;
-		*) verdict ok py "$t" ;;
-		esac
+		lines=$(sed -nE "s|^$t: ERROR: line ([0-9]+):.*|\1|p" "$out/py.log" | sort -un)
+		if [ -n "$lines" ]; then
+			for n in $lines; do
+				verdict fail py "$t line $n"
+			done
+		elif grep -qE "^$t: .* [1-9][0-9]* error" "$out/py.log"; then
+			verdict fail py "$t"
+		else
+			verdict ok py "$t"
+		fi
 	done
 }
 
@@ -126,7 +131,7 @@ run stock "$stock"
 run patched "$patched"
 
 awk -F'\t' -v version="$version" -v suites="$suites" '
-FILENAME != last { last = FILENAME; file++ }
+{ file = FILENAME == ARGV[1] ? 1 : 2 }
 { split($2, p, "/"); seen[$2] = 1; r[file, $2] = $1; n[file, p[1], $1]++ }
 END {
 	printf "| nftables %s | stock: passed | failed | skipped | patched: passed | failed | skipped |\n", version
@@ -140,14 +145,28 @@ END {
 	}
 	for (t in seen) {
 		a = r[1, t]; b = r[2, t]
-		if (b == "ok") { passed++; if (a == "") added = added "\n  " t; else if (a != "ok") gained = gained "\n  " t }
-		else if (a == "ok" || (a == "" && b == "fail")) { failed++; lost = lost "\n  " t (b == "" ? " (not run)" : "") }
-		else { skipped++; if (a == "fail" || b == "fail") both = both "\n  " t }
+		if (b == "ok") {
+			passed++
+			if (a != "ok")
+				in_list[t] = a == "" ? "Only there with the patches" : "Pass with the patched nft only"
+		} else if (a == "ok" || (a == "" && b == "fail")) {
+			failed++
+			in_list[t] = "Fail with the patched nft only"
+		} else {
+			skipped++
+			if (a == "fail" || b == "fail")
+				in_list[t] = "Fail with both, or with the stock nft"
+		}
 	}
-	if (added) print "\nOnly there with the patches:" added
-	if (both) print "\nFail with both:" both
-	if (gained) print "\nPass with the patched nft only:" gained
-	if (lost) print "\nFail with the patched nft only:" lost
+	for (t in in_list)
+		lists[in_list[t]] = 1
+	for (l in lists) {
+		printf "\n%s:\n", l
+		for (t in in_list)
+			if (in_list[t] == l)
+				print "  " t | "sort"
+		close("sort")
+	}
 	printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
 	exit failed > 0 || passed == 0
 }' "$dir/stock/results" "$dir/patched/results"
