@@ -21,6 +21,8 @@ set -euo pipefail
 . "$(dirname "$0")/tap.sh"
 
 [ $# -eq 1 ] || usage
+# Without other devices, some of whose kinds the specifications don't have.
+[ -n "${IMQ_YNL_NETNS:-}" ] || IMQ_YNL_NETNS=1 exec unshare -n "$0" "$@"
 linux=$1
 python=/usr/bin/python3
 specs=$tap_tmp/linux/Documentation/netlink
@@ -52,7 +54,7 @@ ynl() {
 	shift
 
 	"$python" "$linux/tools/net/ynl/cli.py" --spec "$specs/specs/$spec.yaml" \
-		--output-json "$@"
+		--process-unknown --output-json "$@"
 }
 
 # value EXPRESSION: of the JSON in stdin, called `x'
