@@ -825,6 +825,7 @@ imq_test() {
 		imq_verdict "$name" FAIL
 		;;
 	esac
+	[ ! -e "$imq_tmp/notes" ] || cat "$imq_tmp/notes"
 	[ -n "$imq_keep" ] || imq_clean
 }
 
