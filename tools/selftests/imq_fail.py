@@ -125,6 +125,9 @@ class Message(Operation):
 
 
 class Link(Message):
+    # Of device_add(), for a name that there was no memory for
+    errors = NO_MEMORY + (errno.EINVAL,)
+
     def __init__(self, name="imq0"):
         super().__init__()
         self.name = name
@@ -308,6 +311,9 @@ class XtRule(Operation):
 
 class Netns(Operation):
     """In a process of its own, which ends then"""
+
+    # Of proc_net_ns_init(), for whatever happens
+    errors = NO_MEMORY + (errno.EEXIST,)
 
     def child(self, n, fd):
         global FAIL

@@ -472,6 +472,8 @@ class Rules(Fuzz):
                                   struct.pack("=IHHII", 1 << 31, 2565, 5, 0, 0)))
         error, = self.batch([message], tail)
         left = self.dumped()
+        if left and self.forbidden_place(message):
+            raise Broken("accepted, in a wrong place: %s" % (message,))
         if error == 0 and left:
             self.truth([(message, serial)])
             self.flush()
@@ -479,11 +481,29 @@ class Rules(Fuzz):
             raise Broken("refused (%s), and there: %s" % (error, message))
         self.result(error if error or left else errno.EBADMSG)
 
+    def forbidden_place(self, message):
+        """The message has an imq expression for a chain that can't have one. One
+        without a hook is not looked at before something leads there."""
+        body = message[2]
+        a = attributes(body[4:])
+        place = body[0], a[RULE_CHAIN].rstrip(b"\0").decode()
+        return (place in [(FAMILIES[f], c) for f, c in self.wrong if c != "none"] and
+                self.values(a[RULE_EXPRESSIONS]))
+
+    @staticmethod
+    def in_range(values):
+        """No expression has a number that no device can have."""
+        return all(n <= INDEX_MAX for value in values for kind, n in value
+                   if kind == NFTA_IMQ_DEV)
+
     def truth(self, pairs):
         """The rules of these messages are there as they were sent, no others"""
         found = self.dumped()
         wanted = {serial: self.values(attributes(m[2][4:])[RULE_EXPRESSIONS])
                   for m, serial in pairs}
+        for serial, values in found.items():
+            if not self.in_range(values):
+                raise Broken("out of range: %s" % values)
         if found != wanted:
             for serial in set(found) | set(wanted):
                 if found.get(serial) != wanted.get(serial):
@@ -553,6 +573,10 @@ class Targets(Rules):
             data = attributes(a.get(2, b""))
             found.append((data.get(1, b"").rstrip(b"\0"), data.get(3, b"")[:4]))
         return found
+
+    @staticmethod
+    def in_range(values):
+        return all(struct.unpack("=I", data)[0] <= INDEX_MAX for name, data in values)
 
 
 # rtnetlink ---------------------------------------------------------------------
@@ -774,6 +798,26 @@ class Links(Fuzz):
             raise Broken("queues: %s for %s" % (device, message))
         self.devices[0, struct.unpack_from("=i", echo, 4)[0]] = device
 
+    def taken(self, message):
+        """A message was refused since something exists: it does."""
+        a = attributes(message[3])
+        name = a.get(IFLA_IFNAME, b"imq%d").split(b"\0")[0]
+        if self.foreign(message) or b"%" in name:
+            return
+        info = attributes(attributes(a.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_DATA, b""))
+        index = info.get(IFLA_IMQ_INDEX, b"")[:4]
+        digits = name[3:] if name[:3] == b"imq" else b""
+        if not index and digits.isdigit() and int(digits) <= INDEX_MAX:
+            index = struct.pack("=I", int(digits))
+        ifindex = struct.unpack_from("=i", message[2], 4)[0]
+        ours = [(0, 1)] + [k for k in self.devices if k[0] == 0]
+        devices = [v for k, v in self.devices.items() if k[0] == 0]
+        if ((0, ifindex) not in ours and name != b"lo" and
+                name + b"\0" not in [d[0] for d in devices] and
+                index not in [struct.pack("=I", d[1]) for d in devices]):
+            raise Broken("nothing like that exists: %s, there are %s" % (
+                message, self.devices))
+
     def foreign(self, message):
         """It names another namespace than this one."""
         a = attributes(message[3])
@@ -787,6 +831,8 @@ class Links(Fuzz):
         elsewhere = 0
         for message, (error, echo) in zip(messages, self.exchange(messages)):
             self.result(errno.EBADMSG if error is None else error)
+            if error == errno.EEXIST:
+                self.taken(message)
             if error != 0:
                 continue
             if message[0] == RTM_DELLINK:
@@ -1045,6 +1091,9 @@ class Tables(Fuzz):
         now = self.state()
         if error and now != self.old:
             raise Broken("refused (%s), and there: %s" % (errno.errorcode[error], data.hex()))
+        if any(struct.unpack("=I", data)[0] > INDEX_MAX
+               for _, name, data in now[1] if name == b"IMQ"):
+            raise Broken("out of range: %s" % data.hex())
         if not error and now[1] != self.targets(table[6]):
             raise Broken("sent %s, dumped %s: %s" % (
                 self.targets(table[6]), now[1], data.hex()))

@@ -33,7 +33,7 @@ import sys
 from imq_netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink, attr, nest, text, u32
 
 SOL_PACKET, PACKET_STATISTICS, PACKET_VNET_HDR = 263, 6, 15
-SO_SNDBUFFORCE, ETH_P_ALL = 32, 3
+SO_SNDBUFFORCE, SO_ATTACH_FILTER, ETH_P_ALL = 32, 26, 3
 SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 RTM_NEWTFILTER = 44
 CLSACT_INGRESS = 0xFFFFFFF2
@@ -137,6 +137,11 @@ def send(args):
 
 def tap(args):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    # A filter of classic BPF: what is PACKET_OUTGOING, not what is received
+    code = [(0x20, 0, 0, 0xFFFFF004), (0x15, 0, 1, 4), (6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *c) for c in code))
+    s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
+                 struct.pack("@HP", 4, ctypes.addressof(code)))
     s.bind((args.dev, ETH_P_ALL))
     # What doesn't fit any more is counted nevertheless.
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
