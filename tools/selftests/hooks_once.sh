@@ -161,21 +161,23 @@ xt_rules() {
 }
 
 # load [KEY=VALUE...]: datagrams of connections that begin all the time, and some
-# that the filter is there for.
+# that the filter is there for. Each one counts for conntrack's limit until it is
+# confirmed, behind imq: 2,000 are on the way at most, and of the latter 200.
 load() {
 	flood_load --idle 500 \
-		"id=v4,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5001,renew=50,$1" \
-		"id=v6,from=$H1,to=$W,dst=2001:db8:a::9,at=2001:db8:f::2,port=5002,renew=50,$1" \
-		"id=no,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5003,renew=10,$1"
+		"id=v4,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5001,renew=200,$1" \
+		"id=v6,from=$H1,to=$W,dst=2001:db8:a::9,at=2001:db8:f::2,port=5002,renew=200,$1" \
+		"id=no,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5003,renew=50,$1,gap=2000"
 }
 
-# router: what stays, and netem, in which packets wait
+# router: what stays, and netem, in which packets wait for longer than a replacement
+# or two take: memory of chains that have gone is used by others then.
 router() {
 	have nft
 	have_sch netem delay 1ms
 	topology
 	counting_rules | r nft -f -
-	r tc qdisc add dev imq0 root netem delay 60ms 10ms limit 100000
+	r tc qdisc add dev imq0 root netem delay 300ms 50ms limit 100000
 	r tc qdisc add dev imq1 root netem delay 20ms 5ms limit 100000
 }
 
@@ -216,7 +218,7 @@ all_once() {
 replace() {
 	local start=$SECONDS
 
-	load "count=0,gap=200"
+	load "count=0,gap=250"
 	wait_for 5 has_backlog "$R" imq0 20
 	# shellcheck disable=SC2016 # for the other shell
 	r bash -c 'for ((i = 0; i < $0; i++)); do
