@@ -16,14 +16,14 @@ usage: imq_storm.py devices NETNS SECONDS [N]     imq devices 0 to N-1 (4) come,
                                                   the sums of the counters of all
                                                   imq devices that are deleted
 
-NETNS is a name in /run/netns. A storm ends after so many seconds or at SIGTERM,
-and prints a line: ops= (that succeeded), refused= (that did not, as it must be
+NETNS is a name in /run/netns. RULES are lines of shell, run in NETNS. A storm ends
+after so many seconds or at SIGTERM, and does not put back what it has changed. It
+prints a line: ops= (changes that succeeded), refused= (that did not, as it must be
 with other storms around), deletions=, longest= (milliseconds of the longest of
-these), and what took so long. What it has changed it does not put back. RULES
-are lines of shell, run in NETNS.
+these), what= (took so long); then a line for each reason of a refusal.
 
-The exit status is 0 if there was no failure of the storm itself: 1 if a
-deletion took longer than DELETION seconds, or what was deleted is still there.
+The exit status is 0 if there was no failure of the storm itself: 1, and a line
+FAILED, if a deletion took longer than DELETION seconds, or does not end.
 """
 
 import ctypes
@@ -108,9 +108,12 @@ class Links:
                                 nl.nest(nl.IFLA_INFO_DATA, peer)), up=True)
 
     def add_address(self, name, address):
-        with_index = socket.if_nametoindex(name)
+        try:
+            index = socket.if_nametoindex(name)
+        except OSError as e:
+            return errno.errorcode[e.errno]
         data = socket.inet_aton(address)
-        body = struct.pack("=BBBBi", socket.AF_INET, 24, 0, 0, with_index)
+        body = struct.pack("=BBBBi", socket.AF_INET, 24, 0, 0, index)
         self.nl.send(self.nl.message(
             RTM_NEWADDR, nl.NLM_F_ACK | nl.NLM_F_CREATE,
             body + nl.attr(IFA_LOCAL, data) + nl.attr(IFA_ADDRESS, data)))
@@ -135,6 +138,7 @@ class Storm:
         self.stopped = False
         self.ops = self.refused = self.deletions = self.longest = 0
         self.what = "-"
+        self.reasons = {}
         self.failures = []
         for number in signal.SIGTERM, signal.SIGINT:
             signal.signal(number, self.stop)
@@ -150,6 +154,7 @@ class Storm:
             self.ops += 1
         else:
             self.refused += 1
+            self.reasons[answer] = self.reasons.get(answer, 0) + 1
         return answer == "ok"
 
     def deletion(self, what, start):
@@ -164,6 +169,8 @@ class Storm:
     def report(self):
         print("ops=%d refused=%d deletions=%d longest=%d what=%s" % (
             self.ops, self.refused, self.deletions, self.longest, self.what))
+        for reason in sorted(self.reasons):
+            print("refused %d times: %s" % (self.reasons[reason], reason))
         for failure in self.failures[:10]:
             print("FAILED:", failure)
         return 1 if self.failures else 0
@@ -340,8 +347,7 @@ def namespaces(storm):
         full = netns_fd()
         setns(own)
         for answer in answers:
-            if answer != "ok" and "ENODEV" not in answer:
-                storm.refused += 1
+            storm.count(answer)
         if answers[2] == "ok":
             links.add_address("storm", "192.0.2.2")
             burst(200)
@@ -352,7 +358,6 @@ def namespaces(storm):
                 storm.failures.append("namespace: it does not go")
                 return
             time.sleep(0.005)
-        storm.ops += 1
         storm.deletion("namespace", start)
 
 
