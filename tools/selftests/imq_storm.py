@@ -20,7 +20,8 @@ NETNS is a name in /run/netns. RULES are lines of shell, run in NETNS. A storm e
 after so many seconds or at SIGTERM, and does not put back what it has changed. It
 prints a line: ops= (changes that succeeded), refused= (that did not, as it must be
 with other storms around), deletions=, longest= (milliseconds of the longest of
-these), what= (took so long); then a line for each reason of a refusal.
+these), what= (took so long), queued= (packets in all the namespaces that it has
+deleted); then a line for each reason of a refusal.
 
 The exit status is 0 if there was no failure of the storm itself: 1, and a line
 FAILED, if a deletion took longer than DELETION seconds, or does not end.
@@ -47,7 +48,8 @@ CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR = 16, 17, 18, 20
 RTMGRP_LINK = 1
-IFF_UP = 1
+IFF_UP, IFF_RUNNING = 1, 0x40
+SIOCGIFFLAGS = 0x8913
 IFLA_MTU, IFLA_TXQLEN, IFLA_STATS64 = 4, 13, 23
 IFLA_NUM_TX_QUEUES = 31
 IFA_LOCAL, IFA_ADDRESS = 2, 1
@@ -99,7 +101,7 @@ class Links:
 
     def add_veth(self, name, peer, netns):
         """The peer is in the namespace of the file descriptor."""
-        body = struct.pack("=BxHiII", 0, 0, 0, IFF_UP, IFF_UP)
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
         peer = nl.nest(VETH_INFO_PEER, body, nl.text(nl.IFLA_IFNAME, peer),
                        nl.u32(nl.IFLA_NET_NS_FD, netns))
         return self.ask(RTM_NEWLINK, nl.NLM_F_CREATE | nl.NLM_F_EXCL, name,
@@ -110,8 +112,8 @@ class Links:
     def add_address(self, name, address):
         try:
             index = socket.if_nametoindex(name)
-        except OSError as e:
-            return errno.errorcode[e.errno]
+        except OSError:
+            return "ENODEV"
         data = socket.inet_aton(address)
         body = struct.pack("=BBBBi", socket.AF_INET, 24, 0, 0, index)
         self.nl.send(self.nl.message(
@@ -131,12 +133,23 @@ class Links:
     def exists(self, name):
         return self.ask(RTM_GETLINK, 0, name) == "ok"
 
+    def entered(self, name):
+        """Packets that an imq device has received; 0 if there is none"""
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        self.nl.send(self.nl.message(RTM_GETLINK, 0, body +
+                                     nl.text(nl.IFLA_IFNAME, name)))
+        for kind, _, _, body in self.nl.receive():
+            if kind != RTM_NEWLINK:
+                return 0
+            stats = dict(nl.attrs(body[16:]))[IFLA_STATS64]
+            return struct.unpack_from("=Q", stats)[0]
+
 
 class Storm:
     def __init__(self, seconds):
         self.end = time.monotonic() + seconds
         self.stopped = False
-        self.ops = self.refused = self.deletions = self.longest = 0
+        self.ops = self.refused = self.deletions = self.longest = self.queued = 0
         self.what = "-"
         self.reasons = {}
         self.failures = []
@@ -167,8 +180,9 @@ class Storm:
             self.failures.append("%s: %d ms" % (what, ms))
 
     def report(self):
-        print("ops=%d refused=%d deletions=%d longest=%d what=%s" % (
-            self.ops, self.refused, self.deletions, self.longest, self.what))
+        print("ops=%d refused=%d deletions=%d longest=%d what=%s queued=%d" % (
+            self.ops, self.refused, self.deletions, self.longest, self.what,
+            self.queued))
         for reason in sorted(self.reasons):
             print("refused %d times: %s" % (self.reasons[reason], reason))
         for failure in self.failures[:10]:
@@ -318,7 +332,7 @@ def queue_full(own, number):
     links, tc = Links(), ["tc", "qdisc", "add", "dev", "imq0", "root", "netem",
                           "delay", "30s", "limit", "5000"]
     answers = [links.add_imq("imq0", random.choice((1, 4)), up=True)]
-    if answers[0] == "ok" and number % 4:
+    if answers[0] == "ok" and number % 8:
         subprocess.run(tc, check=False)
     answers.append(nl.rule("ip", "filter", "prerouting", "-99",
                            ["imq:dev=0"]))
@@ -329,8 +343,14 @@ def queue_full(own, number):
 
 
 def burst(number):
-    """To the router at the other end, past it, and from it back"""
+    """To the other end of the veth"""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    request = struct.pack("16s24x", b"storm")
+    for _ in range(100):
+        flags = fcntl.ioctl(s, SIOCGIFFLAGS, request)
+        if struct.unpack_from("=H", flags, 16)[0] & IFF_RUNNING:
+            break
+        time.sleep(0.01)
     for i in range(number):
         try:
             s.sendto(b"storm" * 20, ("192.0.2.1", 5000 + i % 8))
@@ -349,8 +369,14 @@ def namespaces(storm):
         for answer in answers:
             storm.count(answer)
         if answers[2] == "ok":
-            links.add_address("storm", "192.0.2.2")
+            storm.count(links.set("storm", up=True))
+            storm.count(links.add_address("storm", "192.0.2.2"))
             burst(200)
+            setns(full)
+            inside = Links()
+            storm.queued += inside.entered("imq0")
+            inside.close()
+            setns(own)
         start = time.monotonic()
         os.close(full)
         while links.exists("storm"):

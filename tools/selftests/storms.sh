@@ -272,6 +272,8 @@ settled() {
 	case $out in *Traceback*) fail "the storm of $1 failed" ;; esac
 	within "$1: changes" "$(field ops "$out")" 1 1000000000
 	case $out in *FAILED*) fail "$out" ;; esac
+	[ "$1" != namespaces ] ||
+		within "packets in their queues" "$(field queued "$out")" 1 1000000000
 	note "$1: $(grep ^ops= <<<"$out")"
 }
 
