@@ -3,11 +3,13 @@
 """Packets, and programs that get them, as no tool of this system makes them.
 
 usage: imq_packets.py tap PORT
+       imq_packets.py longest DEV
        imq_packets.py nfqueue QUEUE [verdict=accept|repeat|N] [mark=N] [hold=1]
        imq_packets.py frames DEV router|bridge DST-MAC SRC-MAC SRC4 DST4 SRC6 DST6
        imq_packets.py capture DEV SRC-MAC|-
        imq_packets.py bpf DEV ingress|egress redirect|clone IFINDEX FLAGS PORT
        imq_packets.py bpf DEV ingress|egress assign tcp|udp PORT ADDRESS PORT
+       imq_packets.py bpf DEV ingress|egress queues MASK
        imq_packets.py bpf DEV ingress|egress pass
        imq_packets.py stamps FROM TO ADDRESS PORT COUNT
        imq_packets.py txtime ADDRESS PORT COUNT MS
@@ -15,11 +17,13 @@ usage: imq_packets.py tap PORT
        imq_packets.py tun DEV QUEUES
        imq_packets.py mroute GROUP SRC IN-ADDRESS OUT-ADDRESS
 
-tap, nfqueue, capture, tun and mroute print `ready', work until SIGTERM, and print
+tap, longest, nfqueue, capture, tun and mroute print `ready', work until SIGTERM, and print
 what they have seen. All but stamps work in the network namespace they are in.
 
 tap: a packet socket, which gets clones. For each device and direction of UDP
 datagrams to PORT: dev= way=in|out packets= distinct= (different payloads).
+
+longest: longest= in bytes, of the packets on the device.
 
 nfqueue: a listener of that queue. N is a verdict as the kernel's; hold=1 gives
 none until SIGUSR1. Prints seen= answered=.
@@ -32,7 +36,7 @@ Ethernet header, those from addresses that `frames' uses by default.
 bpf attaches a program for TCX, which stays: UDP datagrams to PORT are redirected
 to the device, or a clone of them is; packets to the first PORT, of TCP those
 that begin a connection, get the socket that is bound to ADDRESS and the second
-one; pass removes nothing, and shows whether the kernel can do that at all.
+one; UDP datagrams get the bits MASK of their port as number of their queue; pass removes nothing, and shows whether the kernel can do that at all.
 
 stamps sends datagrams from one namespace to another, whose socket asks for their
 time of arrival: sent= got= before= (stamped before they were sent) behind=
@@ -134,6 +138,13 @@ def tap(port):
         entry[1].add(hashlib.md5(payload).digest())
     for (dev, way), (count, distinct) in sorted(seen.items()):
         print("dev=%s way=%s packets=%d distinct=%d" % (dev, way, count, len(distinct)))
+
+
+def longest(dev):
+    length = 0
+    for item in received(packet_socket(socket.SOCK_RAW, dev), Stop()):
+        length = max(length, len(item[0]) if item else 0)
+    print("longest=%d" % length)
 
 
 # NFQUEUE -------------------------------------------------------------------
@@ -424,6 +435,12 @@ def program_assign(protocol, port, address, to):
     return code
 
 
+def program_queues(mask):
+    return (copy(6, 1) + load(2, 12) + unless(ETH_P_IP, -1) + load(1, 23) +
+            unless(17, -1) + load(2, 36) + insn(0x57, 0, imm=int(mask)) +
+            insn(0x63, 6, 0, 12) + leave(-1))    # __sk_buff.queue_mapping
+
+
 def bpf_call(command, attributes):
     number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
     libc = ctypes.CDLL(None, use_errno=True)
@@ -439,6 +456,7 @@ def bpf(dev, way, what, *args):
         "redirect": lambda: program_redirect(False, *args),
         "clone": lambda: program_redirect(True, *args),
         "assign": lambda: program_assign(*args),
+        "queues": lambda: program_queues(*args),
         "pass": lambda: leave(-1),
     }
     if what not in make:
@@ -571,7 +589,7 @@ def mroute(group, source, *addresses):
 
 
 def main(args):
-    commands = {f.__name__: f for f in (tap, nfqueue, frames, capture, bpf, stamps,
+    commands = {f.__name__: f for f in (tap, longest, nfqueue, frames, capture, bpf, stamps,
                                         txtime, big, tun, mroute)}
     if not args or args[0] not in commands:
         raise Usage(__doc__)

@@ -39,6 +39,7 @@ tcp transfers data from the sender; more keys:
 
   bytes=N     (default 1000000); 0: until SIGTERM or SIGINT
   reverse=1   the receiver, which listens, sends the data
+  chunk=N     bytes that it hands over at once (default 65536)
 
 A line per flow: bytes= (arrived), intact=yes|no (by SHA-256), ms= (duration),
 from= (the client's address as the server sees it).
@@ -92,10 +93,11 @@ class Flow:
         "port": int, "atport": int, "sport": int, "prio": int, "mark": int,
         "tos": int, "tproxy": int, "count": int, "size": int, "gap": int,
         "echo": int, "bytes": int, "reverse": int,
+        "chunk": int,
     }
     DEFAULTS = {
         "port": 5000, "sport": 0, "count": 10, "size": 100, "gap": 200,
-        "echo": 0, "bytes": 1000000, "reverse": 0, "tproxy": 0,
+        "echo": 0, "bytes": 1000000, "reverse": 0, "tproxy": 0, "chunk": 65536,
     }
 
     def __init__(self, number, text):
@@ -338,14 +340,15 @@ class Tcp:
     def more(self):
         """Bytes that are left to send at least"""
         if not self.flow.o["bytes"]:
-            return 0 if self.stopped else 65536
+            return 0 if self.stopped else self.flow.o["chunk"]
         return self.flow.o["bytes"] - self.sent
 
     def pump(self, s):
         sha, n = hashlib.sha256(), 0
+        pattern = PATTERN * (1 + self.flow.o["chunk"] // 65536)
         while self.more():
             start = n * 13 & 0xFF
-            data = PATTERN[start:start + min(self.more(), 65536)]
+            data = pattern[start:start + min(self.more(), self.flow.o["chunk"])]
             n += 1
             sha.update(data)
             s.sendall(data)
