@@ -246,11 +246,11 @@ tagged_segments() {
 }
 
 imq_begin
-imq_test "frames without payload pass" empty_frames
+imq_test "F24 frames without payload pass" empty_frames
 imq_test "link-local frames for a bridge pass, and are freed" link_local
 imq_test "a VRF's own pass of PREROUTING passes" vrf
-imq_test "a tunnel in another namespace" foreign_tunnel
-imq_test "IPv6 extension headers, at once" extension_headers direct
-imq_test "IPv6 extension headers, waiting" extension_headers waiting
-imq_test "GSO packets with a VLAN tag in line are split" tagged_segments
+imq_test "F3 a tunnel in another namespace" foreign_tunnel
+imq_test "F24 IPv6 extension headers, at once" extension_headers direct
+imq_test "F24 IPv6 extension headers, waiting" extension_headers waiting
+imq_test "F23 GSO packets with a VLAN tag in line are split" tagged_segments
 imq_end

@@ -212,12 +212,12 @@ tcp_intact() {
 }
 
 imq_begin
-imq_test "foreign: packet socket" packet_socket
-imq_test "foreign: mirred into imq0" mirred
-imq_test "foreign: mirred from one imq to another" mirred_from_imq
+imq_test "F27 packet socket on imq0" packet_socket
+imq_test "F27 mirred into imq0" mirred
+imq_test "F27 mirred from one imq to another" mirred_from_imq
 imq_test "unmodified, direct" unmodified direct
 imq_test "unmodified, deferred" unmodified deferred
 for how in default netem tbf cake; do
-	imq_test "TCP intact, $how" tcp_intact "$how"
+	imq_test "F22 TCP intact, $how" tcp_intact "$how"
 done
 imq_end

@@ -555,10 +555,10 @@ for how in direct deferred; do
 	imq_test "F24 all kinds of frames, bridge, $how" kinds "$how" bridge
 	imq_test "F24 all kinds of frames, ingress and egress, $how" kinds "$how" netdev
 done
-imq_test "ingress and egress, direct" netdev direct
-imq_test "ingress and egress, deferred" netdev deferred
+imq_test "F23 ingress and egress, direct" netdev direct
+imq_test "F23 ingress and egress, deferred" netdev deferred
 for how in direct deferred tbf; do
-	imq_test "ingress and egress, TCP and VLANs, $how" netdev_tcp "$how"
+	imq_test "F23 ingress and egress, TCP and VLANs, $how" netdev_tcp "$how"
 done
 imq_test "F25 ingress before a flow table, direct" flowtable direct
 imq_test "F25 ingress before a flow table, deferred" flowtable deferred
