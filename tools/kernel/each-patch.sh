@@ -36,9 +36,10 @@ for ((i = 1; i <= ${#patches[@]}; i++)); do
 	done
 done
 
-# Objects of what the series touches: this configuration compiles them all.
+# Objects of what the series touches: this configuration compiles them all. KUnit
+# tests are included by what they test.
 mapfile -t objects < <(patch_targets "${patches[@]/#/$IMQ_TOP/patches/}" |
-	sed -n 's/\.c$/.o/p' | grep -E '^(net|drivers/net)/')
+	sed -n '/_test\.c$/d; s/\.c$/.o/p' | grep -E '^(net|drivers/net)/')
 build=$("$IMQ_TOP/tools/kernel/build.sh" -t modules_prepare um-steps-m)
 status=0
 for o in "${objects[@]}"; do

@@ -1,0 +1,712 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* KUnit tests of nf_imq.c, which includes this: what needs no traffic. */
+
+#include <kunit/test.h>
+#include <linux/if_ether.h>
+#include <linux/net.h>
+
+/* Verdict */
+
+struct nf_imq_verdict_case {
+	const char *name;
+	u16 index;
+	unsigned int verdict;
+};
+
+static const struct nf_imq_verdict_case nf_imq_verdict_cases[] = {
+	{ "first",	0,	0x00004003 },
+	{ "second",	1,	0x00014003 },
+	{ "sign bit",	0x8000,	0x80004003 },
+	{ "last",	0xffff,	0xffff4003 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_verdict, nf_imq_verdict_cases, name);
+
+static void nf_imq_test_verdict(struct kunit *test)
+{
+	const struct nf_imq_verdict_case *c = test->param_value;
+	unsigned int verdict = nf_imq_verdict(c->index);
+
+	KUNIT_EXPECT_EQ(test, verdict, c->verdict);
+	KUNIT_EXPECT_EQ(test, verdict & NF_VERDICT_MASK, NF_QUEUE);
+	KUNIT_EXPECT_EQ(test, verdict >> NF_VERDICT_QBITS, c->index);
+	KUNIT_EXPECT_FALSE(test, verdict & NF_VERDICT_FLAG_QUEUE_BYPASS);
+}
+
+/* Hooks, and where to go on */
+
+#define HOOKS_MAX	4
+
+/* A hook is known by its number, one of removed hooks' dummies by 0. */
+struct nf_imq_test_hook {
+	unsigned int	id;
+	int		priority;
+};
+
+#define DUMMY	{ 0, INT_MIN }
+
+struct nf_imq_next_case {
+	const char *name;
+
+	/* when the packet is queued, and by which of them */
+	struct nf_imq_test_hook then[HOOKS_MAX];
+	unsigned int num_then;
+	unsigned int index;
+
+	/* when it goes on */
+	struct nf_imq_test_hook now[HOOKS_MAX];
+	unsigned int num_now;
+
+	/* output as expected */
+	unsigned int next;
+};
+
+static const struct nf_imq_next_case nf_imq_next_cases[] = {
+	{
+		.name = "nothing has changed",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_now = 3,
+		.next = 2,
+	}, {
+		.name = "it was the last one",
+		.then = { { 1, -100 }, { 2, 0 } }, .num_then = 2, .index = 1,
+		.now = { { 1, -100 }, { 2, 0 } }, .num_now = 2,
+		.next = 2,
+	}, {
+		.name = "a new one before it",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 4, -200 }, { 1, -100 }, { 2, 0 }, { 3, 100 } },
+		.num_now = 4,
+		.next = 3,
+	}, {
+		.name = "one less before it",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 2, 0 }, { 3, 100 } }, .num_now = 2,
+		.next = 1,
+	}, {
+		.name = "a new one behind it",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 2, 0 }, { 4, 50 }, { 3, 100 } },
+		.num_now = 4,
+		.next = 2,
+	}, {
+		.name = "one less behind it",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 2, 0 } }, .num_now = 2,
+		.next = 2,
+	}, {
+		.name = "gone",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 3, 100 } }, .num_now = 2,
+		.next = 1,
+	}, {
+		.name = "a dummy in its place",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, DUMMY, { 3, 100 } }, .num_now = 3,
+		.next = 2,
+	}, {
+		.name = "gone, of the priority of the next one",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 0 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 3, 0 } }, .num_now = 2,
+		.next = 1,
+	}, {
+		.name = "gone, of the priority of the previous one",
+		.then = { { 1, 0 }, { 2, 0 } }, .num_then = 2, .index = 1,
+		.now = { { 1, 0 }, { 3, 100 } }, .num_now = 2,
+		.next = 1,
+	}, {
+		.name = "replaced by one of its priority",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 4, 0 }, { 3, 100 } }, .num_now = 3,
+		.next = 2,
+	}, {
+		.name = "it and the next one gone",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 0 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 4, 0 }, { 5, 1 } }, .num_now = 3,
+		.next = 2,
+	}, {
+		.name = "it and the next one gone, none behind",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 0 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 4, 0 } }, .num_now = 2,
+		.next = 2,
+	}, {
+		.name = "all gone",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.num_now = 0,
+		.next = 0,
+	}, {
+		.name = "registered at two priorities",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 2, -200 }, { 1, -100 }, { 2, 0 }, { 3, 100 } },
+		.num_now = 4,
+		.next = 3,
+	}, {
+		.name = "the next one at a lower priority, too",
+		.then = { { 1, -100 }, { 2, 0 }, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 3, -200 }, { 1, -100 }, { 3, 100 } }, .num_now = 3,
+		.next = 2,
+	}, {
+		.name = "a dummy at its verdict",
+		.then = { { 1, -100 }, DUMMY, { 3, 100 } }, .num_then = 3,
+		.index = 1,
+		.now = { { 1, -100 }, { 4, 100 } }, .num_now = 2,
+		.next = 1,
+	}, {
+		.name = "the first one, a dummy at its verdict",
+		.then = { DUMMY, { 2, 0 } }, .num_then = 2, .index = 0,
+		.now = { { 2, 0 } }, .num_now = 1,
+		.next = 0,
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_next, nf_imq_next_cases, name);
+
+static unsigned int nf_imq_test_hook(void *priv, struct sk_buff *skb,
+				     const struct nf_hook_state *state)
+{
+	return NF_ACCEPT;
+}
+
+static unsigned int nf_imq_test_dummy(void *priv, struct sk_buff *skb,
+				      const struct nf_hook_state *state)
+{
+	return NF_ACCEPT;
+}
+
+/* Chains of nf_tables have the same function, and differ by @priv. */
+static struct nf_hook_entries *
+nf_imq_test_entries(struct kunit *test, const struct nf_imq_test_hook *hooks,
+		    unsigned int n)
+{
+	struct nf_hook_entries *e;
+	struct nf_hook_ops *ops;
+	unsigned int i;
+
+	e = kunit_kzalloc(test, struct_size(e, hooks, n) + n * sizeof(ops),
+			  GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, e);
+	ops = kunit_kcalloc(test, n + 1, sizeof(*ops), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ops);
+
+	e->num_hook_entries = n;
+	for (i = 0; i < n; i++) {
+		ops[i].priority = hooks[i].priority;
+		ops[i].hook = nf_imq_test_dummy;
+		if (hooks[i].id) {
+			ops[i].pf = NFPROTO_IPV4;
+			ops[i].hook = nf_imq_test_hook;
+			ops[i].priv = (void *)(unsigned long)hooks[i].id;
+		}
+		e->hooks[i].hook = ops[i].hook;
+		e->hooks[i].priv = ops[i].priv;
+		nf_hook_entries_get_hook_ops(e)[i] = &ops[i];
+	}
+
+	return e;
+}
+
+static void nf_imq_test_next(struct kunit *test)
+{
+	const struct nf_imq_next_case *c = test->param_value;
+	struct nf_hook_entries *then, *now;
+	struct nf_imq_ext *ext;
+
+	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	then = nf_imq_test_entries(test, c->then, c->num_then);
+	now = nf_imq_test_entries(test, c->now, c->num_now);
+
+	nf_imq_save_hook(ext, then, c->index);
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(now, ext), c->next);
+}
+
+/* What may be queued, and what its sender is told */
+
+struct nf_imq_fit_case {
+	const char *name;
+	u8 pf;
+	u8 hook;
+	bool okfn;
+	bool own;	/* skb->dev is the input device */
+	bool fits;
+};
+
+static const struct nf_imq_fit_case nf_imq_fit_cases[] = {
+	{ "ip", NFPROTO_IPV4, NF_INET_PRE_ROUTING, true, true, true },
+	{ "ip without okfn", NFPROTO_IPV4, NF_INET_FORWARD, false, true, false },
+	{ "ip6", NFPROTO_IPV6, NF_INET_LOCAL_OUT, true, false, true },
+	{ "ip6 without okfn", NFPROTO_IPV6, NF_INET_LOCAL_IN, false, true, false },
+	{ "bridge", NFPROTO_BRIDGE, NF_BR_FORWARD, true, true, true },
+	{ "bridge, local", NFPROTO_BRIDGE, NF_BR_LOCAL_IN, true, false, true },
+	{ "bridge, link local", NFPROTO_BRIDGE, NF_BR_LOCAL_IN, true, true, false },
+	{ "bridge without okfn", NFPROTO_BRIDGE, NF_BR_FORWARD, false, true, false },
+	{ "ingress", NFPROTO_NETDEV, NF_NETDEV_INGRESS, false, true, NF_IMQ_INGRESS },
+	{ "egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, false, false, true },
+	{ "arp", NFPROTO_ARP, 0, true, true, false },
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_fit, nf_imq_fit_cases, name);
+
+static int nf_imq_test_okfn(struct net *net, struct sock *sk,
+			    struct sk_buff *skb)
+{
+	return 0;
+}
+
+static struct net_device *nf_imq_test_dev(struct kunit *test)
+{
+	struct net_device *dev;
+
+	dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	dev_net_set(dev, &init_net);
+	dev->ifindex = 1000;
+
+	return dev;
+}
+
+static void nf_imq_test_free_skb(void *skb)
+{
+	kfree_skb(skb);
+}
+
+static struct sk_buff *nf_imq_test_skb(struct kunit *test)
+{
+	static const char frame[] = "aaaaaabbbbbb\x08\x00IP begins here, TCP there";
+	struct sk_buff *skb = alloc_skb(128, GFP_KERNEL);
+	int err;
+
+	KUNIT_ASSERT_NOT_NULL(test, skb);
+	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, skb);
+	KUNIT_ASSERT_EQ(test, err, 0);
+	skb_reserve(skb, 32);
+	skb_put_data(skb, frame, sizeof(frame) - 1);
+	skb->protocol = htons(ETH_P_IP);
+	skb_set_network_header(skb, ETH_HLEN);
+
+	return skb;
+}
+
+static void nf_imq_test_fit(struct kunit *test)
+{
+	const struct nf_imq_fit_case *c = test->param_value;
+	struct net_device *dev = nf_imq_test_dev(test);
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct nf_hook_state state;
+
+	nf_hook_state_init(&state, c->hook, c->pf, dev, NULL, NULL, &init_net,
+			   c->okfn ? nf_imq_test_okfn : NULL);
+	skb->dev = c->own ? dev : NULL;
+	KUNIT_EXPECT_EQ(test, nf_imq_fit_hook(skb, &state), c->fits);
+	skb->dev = NULL;
+}
+
+struct nf_imq_errno_case {
+	const char *name;
+	u8 pf;
+	u8 hook;
+	int rc;
+	int ret;
+};
+
+static const struct nf_imq_errno_case nf_imq_errno_cases[] = {
+	{ "sent", NFPROTO_IPV4, NF_INET_LOCAL_OUT, NET_XMIT_SUCCESS, 0 },
+	{ "dropped", NFPROTO_IPV4, NF_INET_LOCAL_OUT, NET_XMIT_DROP,
+	  NET_XMIT_CN },
+	{ "congestion", NFPROTO_IPV6, NF_INET_POST_ROUTING, NET_XMIT_CN,
+	  NET_XMIT_CN },
+	{ "error", NFPROTO_IPV6, NF_INET_POST_ROUTING, -ENOBUFS, -ENOBUFS },
+	{ "received, dropped", NFPROTO_IPV4, NF_INET_PRE_ROUTING,
+	  NET_XMIT_DROP, 0 },
+	{ "delivered, dropped", NFPROTO_IPV6, NF_INET_LOCAL_IN,
+	  NET_XMIT_DROP, 0 },
+	{ "forwarded, dropped", NFPROTO_IPV4, NF_INET_FORWARD,
+	  NET_XMIT_DROP, 0 },
+	{ "bridged, dropped", NFPROTO_BRIDGE, NF_BR_LOCAL_OUT,
+	  NET_XMIT_DROP, 0 },
+	{ "egress, dropped", NFPROTO_NETDEV, NF_NETDEV_EGRESS,
+	  NET_XMIT_DROP, 0 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_errno, nf_imq_errno_cases, name);
+
+static void nf_imq_test_errno(struct kunit *test)
+{
+	const struct nf_imq_errno_case *c = test->param_value;
+	struct nf_hook_state state;
+
+	nf_hook_state_init(&state, c->hook, c->pf, NULL, NULL, NULL, &init_net,
+			   nf_imq_test_okfn);
+	KUNIT_EXPECT_EQ(test, nf_imq_xmit_errno(&state, c->rc), c->ret);
+}
+
+/* The okfn of a module may be called only if none was unloaded since. */
+static void nf_imq_test_okfn_alive(struct kunit *test)
+{
+	static unsigned long no_code[4];
+	struct nf_imq_ext *ext;
+
+	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+
+	ext->okfn = (void *)no_code;
+	ext->module_gen = atomic_read(&nf_imq_module_gen);
+	KUNIT_EXPECT_TRUE(test, nf_imq_okfn_alive(ext));
+
+	ext->module_gen--;
+	KUNIT_EXPECT_FALSE(test, nf_imq_okfn_alive(ext));
+	ext->okfn = NULL;
+	KUNIT_EXPECT_TRUE(test, nf_imq_okfn_alive(ext));
+	ext->okfn = nf_imq_test_okfn;
+	KUNIT_EXPECT_TRUE(test, nf_imq_okfn_alive(ext));
+}
+
+/* Packets that come to the driver */
+
+struct nf_imq_of_case {
+	const char *name;
+	u8 flags;
+	bool other_dev;
+	bool other_net;
+	bool moved;	/* network header */
+	bool ours;
+};
+
+static const struct nf_imq_of_case nf_imq_of_cases[] = {
+	{ "queued", NF_IMQ_F_QUEUED, false, false, false, true },
+	{ "marked only", NF_IMQ_F_MARKED, false, false, false, false },
+	{ "to another device", NF_IMQ_F_QUEUED, true, false, false, false },
+	{ "of another namespace", NF_IMQ_F_QUEUED, false, true, false, false },
+	{ "header moved", NF_IMQ_F_QUEUED, false, false, true, false },
+	{ "header moved, tagged", NF_IMQ_F_QUEUED | NF_IMQ_F_TAGGED, false,
+	  false, true, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_of, nf_imq_of_cases, name);
+
+static void nf_imq_test_of(struct kunit *test)
+{
+	const struct nf_imq_of_case *c = test->param_value;
+	struct net_device *dev = nf_imq_test_dev(test);
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct nf_imq_ext *ext;
+
+	KUNIT_EXPECT_NULL(test, nf_imq_ext_of(skb, dev));
+	ext = nf_imq_ext_new(skb);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	ext->flags = c->flags;
+	ext->imq = dev->ifindex + c->other_dev;
+	ext->net = c->other_net ? NULL : &init_net;
+	ext->nhoff = skb_network_offset(skb) + c->moved;
+	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_of(skb, dev), c->ours ? ext : NULL);
+}
+
+/* Only the packet of the innermost call is given back to it, once; not one that
+ * has its address by chance.
+ */
+static void nf_imq_test_claim(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct sk_buff *other = nf_imq_test_skb(test);
+	struct nf_imq_ext *ext;
+	struct nf_imq_own *own;
+	bool claimed[4];
+
+	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	ext->token = 7;
+
+	local_bh_disable();
+	own = this_cpu_ptr(&nf_imq_own);
+	own->skb = skb;
+	own->token = 8;
+	claimed[0] = nf_imq_claim(skb, ext);
+	own->token = 7;
+	claimed[1] = nf_imq_claim(other, ext);
+	claimed[2] = nf_imq_claim(skb, ext);
+	claimed[3] = nf_imq_claim(skb, ext);
+	own->skb = NULL;
+	local_bh_enable();
+
+	KUNIT_EXPECT_FALSE(test, claimed[0]);
+	KUNIT_EXPECT_FALSE(test, claimed[1]);
+	KUNIT_EXPECT_TRUE(test, claimed[2]);
+	KUNIT_EXPECT_FALSE(test, claimed[3]);
+}
+
+/* Marks */
+
+static void nf_imq_test_mark(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	u16 index = 99;
+
+	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(skb, &index));
+	nf_imq_mark(&init_net, skb, 5);
+	nf_imq_mark(&init_net, skb, 0xffff);
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(skb, &index));
+	KUNIT_EXPECT_EQ(test, index, 0xffff);
+	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(skb, &index));
+}
+
+static void nf_imq_test_mark_clone(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct sk_buff *clone;
+	u16 index = 99;
+	int err;
+
+	nf_imq_mark(&init_net, skb, 5);
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
+	nf_imq_mark(&init_net, clone, 6);
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(skb, &index));
+	KUNIT_EXPECT_EQ(test, index, 5);
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(clone, &index));
+	KUNIT_EXPECT_EQ(test, index, 6);
+}
+
+/* What a packet is like before, inside, and afterwards */
+
+struct nf_imq_restore_case {
+	const char *name;
+	u8 pf;
+	u8 hook;
+	bool mac;	/* skb->data is at the mac header */
+	bool no_mac;	/* there is none */
+	bool rx;	/* the timestamp is the time of arrival */
+};
+
+static const struct nf_imq_restore_case nf_imq_restore_cases[] = {
+	{ "prerouting", NFPROTO_IPV4, NF_INET_PRE_ROUTING, .rx = true },
+	{ "input", NFPROTO_IPV6, NF_INET_LOCAL_IN, .rx = true },
+	{ "forward", NFPROTO_IPV4, NF_INET_FORWARD, .rx = true },
+	{ "output", NFPROTO_IPV4, NF_INET_LOCAL_OUT, .no_mac = true },
+	{ "postrouting", NFPROTO_IPV6, NF_INET_POST_ROUTING },
+	{ "bridge", NFPROTO_BRIDGE, NF_BR_PRE_ROUTING, .rx = true },
+	{ "ingress", NFPROTO_NETDEV, NF_NETDEV_INGRESS, .rx = true },
+	{ "egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(nf_imq_restore, nf_imq_restore_cases, name);
+
+static bool nf_imq_test_save(struct kunit *test, struct sk_buff *skb,
+			     struct nf_imq_ext *ext, u8 pf, u8 hook,
+			     struct sock *sk)
+{
+	static const struct nf_imq_test_hook hooks[] = { { 1, 0 } };
+	struct nf_hook_entries *e = nf_imq_test_entries(test, hooks, 1);
+	struct nf_hook_state state;
+	bool ok;
+
+	nf_hook_state_init(&state, hook, pf, NULL, NULL, sk, &init_net,
+			   nf_imq_test_okfn);
+	local_bh_disable();
+	ok = nf_imq_save(skb, ext, &state, e, 0);
+	local_bh_enable();
+
+	return ok;
+}
+
+/* A packet that differs from a new one in all that is saved */
+static struct sk_buff *
+nf_imq_test_packet(struct kunit *test, const struct nf_imq_restore_case *c)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+
+	if (!c->no_mac)
+		skb_reset_mac_header(skb);
+	if (!c->mac)
+		__skb_pull(skb, ETH_HLEN);
+	skb_set_transport_header(skb, skb_network_offset(skb) + 20);
+	memset(skb->cb, 0x5a, sizeof(skb->cb));
+	skb->mac_len = ETH_HLEN;
+	skb->queue_mapping = 7;
+	skb->tstamp = 12345;
+
+	return skb;
+}
+
+/* What qdiscs and transmit paths do to it */
+static void nf_imq_test_use(struct sk_buff *skb)
+{
+	memset(skb->cb, 0, sizeof(skb->cb));
+	skb_reset_mac_header(skb);
+	skb_set_transport_header(skb, 2);
+	skb->mac_len = 0;
+	skb->queue_mapping = 0;
+	skb->tstamp = 99;
+}
+
+static void nf_imq_test_restore(struct kunit *test)
+{
+	const struct nf_imq_restore_case *c = test->param_value;
+	struct sk_buff *skb = nf_imq_test_packet(test, c);
+	const unsigned char *data = skb->data;
+	u8 cb[sizeof(skb->cb)];
+	struct nf_imq_ext *ext;
+
+	ext = nf_imq_ext_new(skb);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	KUNIT_ASSERT_TRUE(test, nf_imq_test_save(test, skb, ext, c->pf, c->hook,
+						 NULL));
+	KUNIT_EXPECT_EQ(test, skb_network_offset(skb), 0);
+	KUNIT_EXPECT_EQ(test, skb->tstamp, c->rx ? 0 : 12345);
+
+	nf_imq_test_use(skb);
+	skb_set_network_header(skb, 4);
+	KUNIT_ASSERT_TRUE(test, nf_imq_restore(skb, ext));
+
+	KUNIT_EXPECT_PTR_EQ(test, skb->data, data);
+	KUNIT_EXPECT_EQ(test, skb_network_offset(skb), c->mac ? ETH_HLEN : 0);
+	KUNIT_EXPECT_EQ(test, skb_transport_offset(skb),
+			skb_network_offset(skb) + 20);
+	KUNIT_EXPECT_EQ(test, skb_mac_header_was_set(skb), !c->no_mac);
+	if (!c->no_mac)
+		KUNIT_EXPECT_EQ(test, skb_mac_offset(skb),
+				c->mac ? 0 : -ETH_HLEN);
+	memset(cb, 0x5a, sizeof(cb));
+	KUNIT_EXPECT_MEMEQ(test, skb->cb, cb, sizeof(cb));
+	KUNIT_EXPECT_EQ(test, skb->mac_len, ETH_HLEN);
+	KUNIT_EXPECT_EQ(test, skb->queue_mapping, 7);
+	KUNIT_EXPECT_EQ(test, skb->tstamp, c->rx ? 12345 : 99);
+	KUNIT_EXPECT_FALSE(test, skb_ext_exist(skb, SKB_EXT_IMQ));
+}
+
+/* Sockets */
+
+static void nf_imq_test_free_sock(void *sock)
+{
+	sock_release(sock);
+}
+
+static struct sock *nf_imq_test_sock(struct kunit *test)
+{
+	struct socket *sock;
+	int err;
+
+	if (sock_create_kern(&init_net, AF_INET, SOCK_DGRAM, IPPROTO_UDP, &sock))
+		kunit_skip(test, "no UDP");
+	err = kunit_add_action_or_reset(test, nf_imq_test_free_sock, sock);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
+	return sock->sk;
+}
+
+static struct nf_imq_ext *nf_imq_test_queue(struct kunit *test,
+					    struct sk_buff *skb,
+					    struct sock *sk)
+{
+	struct nf_imq_ext *ext = nf_imq_ext_new(skb);
+
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	KUNIT_ASSERT_TRUE(test, nf_imq_test_save(test, skb, ext, NFPROTO_IPV4,
+						 NF_INET_LOCAL_IN, sk));
+
+	return ext;
+}
+
+/* The hook's socket is held by the extension, and by copies of it. */
+static void nf_imq_test_state_sk(struct kunit *test)
+{
+	struct sock *sk = nf_imq_test_sock(test);
+	int refs = refcount_read(&sk->sk_refcnt);
+	struct sk_buff *skb, *clone;
+	struct nf_imq_ext *ext;
+
+	skb = alloc_skb(64, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, skb);
+	skb_reset_network_header(skb);
+	ext = nf_imq_test_queue(test, skb, sk);
+	KUNIT_EXPECT_PTR_EQ(test, ext->state_sk, sk);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+
+	/* Clones share it, until one is written to. */
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	KUNIT_EXPECT_TRUE(test, nf_imq_ext_shared(skb));
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+	KUNIT_EXPECT_NOT_NULL(test, skb_ext_add(clone, SKB_EXT_IMQ));
+	KUNIT_EXPECT_FALSE(test, nf_imq_ext_shared(skb));
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
+
+	/* A new use of the room ends the old one. */
+	ext = nf_imq_ext_new(clone);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+	kfree_skb(clone);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+	kfree_skb(skb);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs);
+}
+
+/* A socket found on receive is off the packet inside, and back afterwards: for
+ * each clone.
+ */
+static void nf_imq_test_skb_sk(struct kunit *test)
+{
+	struct sock *sk = nf_imq_test_sock(test);
+	int refs = refcount_read(&sk->sk_refcnt);
+	struct sk_buff *skb, *clone;
+	struct nf_imq_ext *ext;
+
+	skb = alloc_skb(64, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, skb);
+	skb_reset_network_header(skb);
+	sock_hold(sk);
+	skb->sk = sk;
+	skb->destructor = sock_edemux;
+	ext = nf_imq_test_queue(test, skb, NULL);
+	KUNIT_EXPECT_NULL(test, skb->sk);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	KUNIT_EXPECT_TRUE(test, nf_imq_restore(skb, ext));
+	KUNIT_EXPECT_PTR_EQ(test, skb->sk, sk);
+	KUNIT_EXPECT_TRUE(test, nf_imq_restore(clone, ext));
+	KUNIT_EXPECT_PTR_EQ(test, clone->sk, sk);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
+	kfree_skb(clone);
+	kfree_skb(skb);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs);
+}
+
+static struct kunit_case nf_imq_test_cases[] = {
+	KUNIT_CASE_PARAM(nf_imq_test_verdict, nf_imq_verdict_gen_params),
+	KUNIT_CASE_PARAM(nf_imq_test_next, nf_imq_next_gen_params),
+	KUNIT_CASE_PARAM(nf_imq_test_fit, nf_imq_fit_gen_params),
+	KUNIT_CASE_PARAM(nf_imq_test_errno, nf_imq_errno_gen_params),
+	KUNIT_CASE(nf_imq_test_okfn_alive),
+	KUNIT_CASE_PARAM(nf_imq_test_of, nf_imq_of_gen_params),
+	KUNIT_CASE(nf_imq_test_claim),
+	KUNIT_CASE(nf_imq_test_mark),
+	KUNIT_CASE(nf_imq_test_mark_clone),
+	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
+	KUNIT_CASE(nf_imq_test_state_sk),
+	KUNIT_CASE(nf_imq_test_skb_sk),
+	{}
+};
+
+static struct kunit_suite nf_imq_test_suite = {
+	.name = "nf_imq",
+	.test_cases = nf_imq_test_cases,
+};
+
+kunit_test_suite(nf_imq_test_suite);
