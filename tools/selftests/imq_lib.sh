@@ -361,7 +361,7 @@ sum_of() {
 # Prints drops= (by qdiscs and purges), gone= (drop_*), bypassed= (by all DEVS).
 accounted() {
 	local netns=$1 devs=$2 lines=$3 dup=0 hooks=0 purged=0 key dev got drops gone
-	local counted=0 twice
+	local counted=0 twice bypassed
 	shift 3
 
 	for key in "$@"; do
@@ -378,6 +378,7 @@ accounted() {
 	# What was duplicated is a negative drop.
 	drops=$(($(sum_of "$netns" "$devs" entered) - $(sum_of "$netns" "$devs" left)))
 	gone=$(sum_of "$netns" "$devs" drop_dev drop_hook drop_sock)
+	bypassed=$(sum_of "$netns" "$devs" bypass_down bypass_nomem bypass_unfit)
 	equal "delivered, and dropped by qdisc ($drops), driver ($gone), rules ($hooks)" \
 		$((got + drops + gone + hooks)) "$(total sent "$lines")"
 	twice=$(total dup "$lines")
@@ -388,8 +389,7 @@ accounted() {
 	*) within "dropped by the qdisc's own account, and purged" \
 		$((counted + purged)) $((drops + twice)) $((drops + dup)) ;;
 	esac
-	echo "drops=$drops gone=$gone bypassed=$(sum_of "$netns" "$devs" \
-		bypass_down bypass_nomem bypass_unfit)" | tee -a "$imq_log"
+	echo "drops=$drops gone=$gone bypassed=$bypassed"
 }
 
 # objects CACHE: those in use of a slab cache, without what is kept for reuse.
