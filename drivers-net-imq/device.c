@@ -16,6 +16,7 @@
 
 #include <linux/ethtool.h>
 #include <linux/if_arp.h>
+#include <linux/net.h>
 #include <linux/netdevice.h>
 #include <net/pkt_sched.h>
 
@@ -68,7 +69,7 @@ void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 	/* It is also without a qdisc for a moment when that is replaced. */
 	if (counter == NF_IMQ_BYPASS_DOWN &&
 	    !(netif_running(dev) && netif_carrier_ok(dev)) &&
-	    !test_and_set_bit(0, &imq->down_logged))
+	    !test_and_set_bit(0, &imq->down_logged) && net_ratelimit())
 		netdev_warn(dev, "device is down, packets pass unshaped\n");
 }
 
