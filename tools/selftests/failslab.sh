@@ -65,7 +65,7 @@ load_module() {
 
 # sends HOW ADDR [COUNT]: R sends to itself, by an imq device on OUTPUT.
 sends() {
-	local how=$1 out n
+	local how=$1 out command=iptables-legacy
 	shift
 
 	failslab
@@ -80,8 +80,9 @@ sends() {
 	split) r tc qdisc add dev imq0 root tbf rate 1gbit burst 2000 latency 1s ;;
 	esac
 	if [ "$how" = mark ]; then
-		have_xt iptables-legacy
-		r iptables-legacy -t mangle -A OUTPUT -p udp -j IMQ
+		case $1 in *:*) command=ip6tables-legacy ;; esac
+		have_xt "$command"
+		r "$command" -t mangle -A OUTPUT -p udp -j IMQ
 	else
 		have_nft
 		r nft 'table inet t {

@@ -140,6 +140,10 @@ garbage() {
 		${IMQ_SEED:+--seed $IMQ_SEED} "$@"
 }
 
+mac() {
+	r cat /sys/class/net/p1/address
+}
+
 # By packet sockets, straight to the device
 packet_sockets() {
 	local out sent plain
@@ -164,7 +168,7 @@ mirred() {
 	r tc qdisc add dev p1 clsact || skip "the kernel has no clsact"
 	r tc filter add dev p1 ingress protocol all matchall \
 		action mirred egress "$1" dev imq0 || skip "the kernel has no mirred"
-	out=$(garbage "$H1" --ether eth0)
+	out=$(garbage "$H1" --ether "$(mac)" eth0)
 	foreign_all "$(field plain "$out")" "$out"
 	[ "$1" = mirror ] || none_received
 }
@@ -183,7 +187,7 @@ bpf() {
 	esac
 	# Where that looks for a neighbour, and has none
 	r ip route add 203.0.113.0/24 dev imq0
-	out=$(garbage "$H1" --ether --to 203.0.113.9 eth0)
+	out=$(garbage "$H1" --ether "$(mac)" --to 203.0.113.9 eth0)
 	case $1 in
 	ingress)
 		# The device has nothing to do with them: IP receives them.

@@ -312,8 +312,8 @@ class XtRule(Operation):
 class Netns(Operation):
     """In a process of its own, which ends then"""
 
-    # Of proc_net_ns_init(), for whatever happens
-    errors = NO_MEMORY + (errno.EEXIST,)
+    # Many of its parts have an error of their own for it.
+    errors = errno.errorcode
 
     def child(self, n, fd):
         global FAIL

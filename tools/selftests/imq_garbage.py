@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Packets that have no business where they are sent.
 
-usage: imq_garbage.py send [--count N] [--seed N] [--ether] [--to ADDR] DEV
+usage: imq_garbage.py send [--count N] [--seed N] [--ether MAC] [--to ADDR] DEV
        imq_garbage.py tap DEV
        imq_garbage.py redirect DEV TO HOW
 
 send: to DEV, by packet sockets: raw and cooked, and raw with a virtio_net
 header that promises a GSO packet or a checksum; from 1 byte to 512 KiB, in
 fragments; half of them IP packets (to ADDR, UDP or TCP), the rest random bytes;
-with --ether behind an Ethernet header. Prints seed=, sent= (taken by the
+with --ether behind an Ethernet header, to that address. Prints seed=, sent= (taken by the
 kernel), plain= (those without a virtio_net header), refused=.
 
 tap: counts what DEV transmits until SIGTERM, then prints tap=.
@@ -53,7 +53,7 @@ class Garbage:
     def __init__(self, seed, dev, ether, to):
         self.r = random.Random(seed)
         self.dev = dev
-        self.ether = b"\xff" * 6 + b"\2\0\0\0\0\1" if ether else b""
+        self.ether = bytes.fromhex(ether.replace(":", "")) + b"\2\0\0\0\0\1" if ether else b""
         self.to = socket.inet_aton(to)
         self.sent = self.plain = self.refused = 0
         self.sockets = {}
@@ -210,7 +210,7 @@ def main():
     p = commands.add_parser("send")
     p.add_argument("--count", type=int, default=1000)
     p.add_argument("--seed", type=int)
-    p.add_argument("--ether", action="store_true")
+    p.add_argument("--ether")
     p.add_argument("--to", default="10.0.9.254")
     p.add_argument("dev")
     p.set_defaults(run=send)
