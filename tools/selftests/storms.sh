@@ -140,18 +140,20 @@ rps() {
 # directions, of both families, and in fragments. It takes what the storms leave
 # of the processors.
 load() {
-	local cpu port
+	local cpu port window
 
+	# What waits for slow processors is no more than they do in a second.
+	window=$(amount 5 25)
 	for cpu in $(cpus); do
 		port=$((5000 + 10 * cpu))
 		background "udp$cpu" nice -n 19 taskset -c "$cpu" "$imq_dir/imq_flood.py" \
-			"id=out4,from=$H1,to=$W,dst=198.51.100.2,port=$port,count=0,window=50,renew=500" \
-			"id=in6,from=$W,to=$H2,dst=fd00:2::2,port=$((port + 1)),count=0,window=50,renew=500" \
-			"id=nat4,from=$H2,to=$W,dst=198.51.100.2,port=$((port + 1000)),count=0,window=20,renew=500,size=1200" \
-			"id=frag4,from=$H2,to=$W,dst=198.51.100.2,port=$((port + 2)),count=0,window=10,size=4000" \
-			"id=frag6,from=$W,to=$H1,dst=fd00:1::2,port=$((port + 3)),count=0,window=10,size=4000" \
-			"id=local4,from=$R,to=$W,dst=198.51.100.2,port=$((port + 4)),count=0,window=20" \
-			"id=local6,from=$H1,to=$R,dst=fd00:1::1,port=$((port + 5)),count=0,window=20"
+			"id=out4,from=$H1,to=$W,dst=198.51.100.2,port=$port,count=0,window=$window,renew=500" \
+			"id=in6,from=$W,to=$H2,dst=fd00:2::2,port=$((port + 1)),count=0,window=$window,renew=500" \
+			"id=nat4,from=$H2,to=$W,dst=198.51.100.2,port=$((port + 1000)),count=0,window=$window,renew=500,size=1200" \
+			"id=frag4,from=$H2,to=$W,dst=198.51.100.2,port=$((port + 2)),count=0,window=$window,size=4000" \
+			"id=frag6,from=$W,to=$H1,dst=fd00:1::2,port=$((port + 3)),count=0,window=$window,size=4000" \
+			"id=local4,from=$R,to=$W,dst=198.51.100.2,port=$((port + 4)),count=0,window=$window" \
+			"id=local6,from=$H1,to=$R,dst=fd00:1::1,port=$((port + 5)),count=0,window=$window"
 	done
 	background tcp nice -n 19 "$imq_dir/imq_traffic.py" tcp --time 60 \
 		"id=out4,from=$H1,to=$W,dst=198.51.100.2,port=5900,bytes=0" \
