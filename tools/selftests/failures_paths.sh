@@ -223,13 +223,13 @@ queues() {
 	# Now they wait while all queues but one go.
 	have_sch netem delay 1ms
 	r tc qdisc replace dev imq8 root netem delay 1500ms limit 100000
-	mapfile -t flows < <(queue_flows "count=50,gap=100")
+	mapfile -t flows < <(queue_flows "count=25,gap=100")
 	udp_load --idle 2500 "${flows[@]}"
-	wait_for 10 backlog_is "$R" imq8 400
+	wait_for 10 backlog_is "$R" imq8 200
 	r ethtool -L lan1 tx 1 rx 1
 	r ethtool -L wan tx 1 rx 1
 	out=$(udp_load_end)
-	equal "delivered" "$(printf '%s\n' "$out" | grep -c "unique=50 dup=0")" 8
+	equal "delivered" "$(printf '%s\n' "$out" | grep -c "unique=25 dup=0")" 8
 	equal "packets by queue" "$(mappings mangle FORWARD)" "$(mappings raw PREROUTING)"
 	all_out imq8
 }
