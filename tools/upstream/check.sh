@@ -16,7 +16,7 @@
 # One line per test, then the table, in Markdown; last line "N passed, N failed,
 # N skipped". Exit status 1 if one failed or none passed, 4 without a kernel source.
 #
-# Several of these tests race with themselves where processes are slow to start.
+# Some of these tests depend on timing, and fail where processes are slow to start.
 # What did not pass is run again, up to IMQ_UPSTREAM_TRIES times in all (3); the
 # table says in which run it passed. Table and logs: $IMQ_CACHE/upstream/latest.
 set -uo pipefail
