@@ -262,6 +262,7 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 	if (index + 1 < e->num_hook_entries) {
 		ext->next_fn = READ_ONCE(e->hooks[index + 1].hook);
 		ext->next_priv = e->hooks[index + 1].priv;
+		ext->next_priority = READ_ONCE(all[index + 1])->priority;
 	}
 
 	for (;;) {
@@ -476,7 +477,8 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 	for (i = 0; i < n && ext->next_fn; i++)
 		if (e->hooks[i].hook == ext->next_fn &&
 		    e->hooks[i].priv == ext->next_priv &&
-		    READ_ONCE(all[i])->priority >= ext->priority)
+		    READ_ONCE(all[i])->priority == ext->next_priority &&
+		    ext->next_priority >= ext->priority)
 			return i;
 
 	for (i = 0; i < n; i++)

@@ -54,6 +54,7 @@ enum {
  * @hook_priv: its private pointer; for comparison, never dereferenced
  * @next_fn: the hook behind it; or NULL
  * @next_priv: its private pointer; for comparison, never dereferenced
+ * @next_priority: its priority
  * @okfn: what follows the last hook; NULL in the netdev family
  * @state_sk: socket of the hook state, a reference is held; or NULL
  * @skb_sk: socket that skb->sk had on receive, a reference is held; or NULL
@@ -107,6 +108,7 @@ struct nf_imq_ext {
 #endif
 	ktime_t			tstamp;
 	int			priority;
+	int			next_priority;
 	int			imq;
 	int			dev;
 	int			in;
