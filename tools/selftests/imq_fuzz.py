@@ -799,7 +799,8 @@ class Links(Fuzz):
         self.devices[0, struct.unpack_from("=i", echo, 4)[0]] = device
 
     def taken(self, message):
-        """A message was refused since something exists: it does."""
+        """A message was refused since something exists: if nothing does by now, it
+        is accepted."""
         a = attributes(message[3])
         name = a.get(IFLA_IFNAME, b"imq%d").split(b"\0")[0]
         if self.foreign(message) or b"%" in name:
@@ -815,8 +816,10 @@ class Links(Fuzz):
         if ((0, ifindex) not in ours and name != b"lo" and
                 name + b"\0" not in [d[0] for d in devices] and
                 index not in [struct.pack("=I", d[1]) for d in devices]):
-            raise Broken("nothing like that exists: %s, there are %s" % (
-                message, self.devices))
+            if self.exchange([message])[0][0] == errno.EEXIST:
+                raise Broken("nothing like that exists: %s, there are %s" % (
+                    message, self.devices))
+            self.devices = self.dumped()
 
     def foreign(self, message):
         """It names another namespace than this one."""
@@ -828,11 +831,11 @@ class Links(Fuzz):
         """Devices are made and deleted"""
         messages = [self.create() if self.r.chance(0.6) else self.delete()
                     for _ in range(self.CHUNK)]
-        elsewhere = 0
+        elsewhere, exist = 0, []
         for message, (error, echo) in zip(messages, self.exchange(messages)):
             self.result(errno.EBADMSG if error is None else error)
             if error == errno.EEXIST:
-                self.taken(message)
+                exist.append(message)
             if error != 0:
                 continue
             if message[0] == RTM_DELLINK:
@@ -845,6 +848,8 @@ class Links(Fuzz):
             else:
                 elsewhere += 1
         self.truth(elsewhere, messages)
+        for message in exist:
+            self.taken(message)
 
     def truth(self, elsewhere, messages):
         """What is there is what was accepted. Devices made in the other
