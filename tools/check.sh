@@ -10,13 +10,12 @@
 #   GROUP      only these groups, by default all:
 #     static     scripts, patches as text, drift from the source folders
 #     userland   patched tools and plugins, as far as no kernel is needed
-#     module     the selftests in a guest, everything as modules
-#     debug      the same and heavier ones, everything built into a kernel that
-#                checks memory and locks; at the same time as module
-#     smp        those that need several processors, with even more checkers
+#     builtin    the selftests in a guest, everything built into the kernel
+#     module     the same with everything as modules; at the same time as builtin
 #     patches    sizes of structures; every patch builds on its own
 #   and, when asked for:
-#     builtin    as module, everything built in
+#     debug      all selftests in a kernel that checks memory and locks
+#     smp        those that need several processors, with even more checkers
 #
 # Tests always run, builds are cached (IMQ_CACHE). Logs: $IMQ_CACHE/check/.
 # What can't be tested here is counted as skipped, and named with the reason.
@@ -40,7 +39,7 @@ while [ $# -gt 0 ]; do
 	*) break ;;
 	esac
 done
-[ $# -gt 0 ] || set -- static userland module debug smp patches
+[ $# -gt 0 ] || set -- static userland builtin module patches
 for group; do
 	case $group in
 	static|userland|builtin|module|debug|smp|patches) ;;
@@ -175,6 +174,7 @@ group_userland() {
 	else
 		result skip "userland: iptables-check" "no plugins"
 	fi
+	run_tests userland nft-versions tools/userland/nft-versions.sh
 	if ! prefix_of nft; then
 		result skip "userland: nft-check" "$reason"
 	elif [ "$(id -u)" != 0 ]; then
@@ -192,6 +192,7 @@ guest_tests() {
 	for f in $(guest_scripts "${tests:-$only}"); do
 		guest_test "$1" "$2" "$f" "${options[@]}"
 	done
+	[ "$1$tests" != module ] || guest_newer "$1" "$2"
 }
 
 # group_guests KIND...: all kinds at the same time, as a guest has one processor.

@@ -59,6 +59,7 @@ guest_prepare() {
 	done
 	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
 	iptables_src=$(tools/sources.sh iptables 2>/dev/null)
+	iproute2_src=$(tools/sources.sh iproute2 2>/dev/null)
 }
 
 # Scripts that load a machine, or fill it with garbage: for kernels that check
@@ -89,7 +90,7 @@ machine() {
 guest_scripts() {
 	local f name
 
-	for f in tools/selftests/*.sh tools/userland/guest-check.sh; do
+	for f in tools/selftests/*.sh tools/userland/*-guest.sh; do
 		name=$(basename "$f" .sh)
 		case $name in *lib) continue ;; esac
 		[ -z "${1:-}" ] || [[ " $1 " == *" $name "* ]] || continue
@@ -97,16 +98,56 @@ guest_scripts() {
 	done
 }
 
-# guest_test GROUP KERNEL SCRIPT [OPTION...]: a script in a guest of its own,
-# with options of run.sh.
+# run_guest GROUP NAME KERNEL OPTION... -- COMMAND...: a test program in a guest
+# of its own, with options of run.sh.
+run_guest() {
+	local group=$1 name=$2 kernel=$3
+	shift 3
+
+	run_tests "$group" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
+		--log "$logs/${group//[^a-zA-Z0-9]/-}-$name" "$kernel" "$@"
+}
+
+# guest_test GROUP KERNEL SCRIPT [OPTION...]
 guest_test() {
 	local group=$1 kernel=$2 f=$3 name args=()
 	shift 3
 
 	name=$(basename "$f" .sh)
-	[ "$name" != guest-check ] || [ -z "$nft" ] || args=("$nft")
-	run_tests "$group" "$name" tools/guest/run.sh -q --timeout "${limit:-300}" \
-		--log "$logs/${group//[^a-zA-Z0-9]/-}-$name" --env "IMQ_NFT_PREFIX=$nft" \
-		--env "IPTABLES_SRC=$iptables_src" \
-		"${prefixes[@]}" "$@" "$kernel" -- "$f" "${args[@]}"
+	case $name in
+	nft-guest) [ -z "$nft" ] || args=("$nft") ;;
+	ynl-guest) args=("$(tools/sources.sh linux)") ;;
+	esac
+	run_guest "$group" "$name" "$kernel" --env "IMQ_NFT_PREFIX=$nft" \
+		--env "IPTABLES_SRC=$iptables_src" --env "IPROUTE2_SRC=$iproute2_src" \
+		"${prefixes[@]}" "$@" -- "$f" "${args[@]}"
+}
+
+# Versions of the tools that are tested beside the default ones, where there is
+# a source of them on this machine
+newer_tools='nft 1.1.3
+nft 1.1.6
+iptables 1.8.13
+iproute2 7.1.0'
+
+# guest_newer GROUP KERNEL: the same for these.
+guest_newer() {
+	local group=$1 kernel=$2 name version dir src log=$logs/tools.newer
+
+	while read -r name version; do
+		if ! dir=$(IMQ_OFFLINE=1 tools/userland/prefix.sh "$name" "$version" 2>"$log"); then
+			result skip "$group: $name $version" "$(tail -n 1 "$log")"
+			continue
+		fi
+		case $name in
+		nft)
+			run_guest "$group" "$name-$version" "$kernel" --prefix "$dir" -- \
+				tools/userland/nft-guest.sh "$dir" ;;
+		*)
+			src=$(IMQ_OFFLINE=1 tools/sources.sh "$name" "$version")
+			run_guest "$group" "$name-$version" "$kernel" ${nft:+--prefix "$nft"} \
+				--prefix "$dir" --env "${name^^}_SRC=$src" -- \
+				tools/userland/"$name"-guest.sh ;;
+		esac
+	done <<<"$newer_tools"
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: ynl-check.sh LINUX
+# Usage: ynl-guest.sh LINUX
 #
 # Tests, in a guest whose kernel knows IMQ, that the netlink specifications of
 # the series describe what that kernel speaks: ynl, the program of the kernel

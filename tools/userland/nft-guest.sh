@@ -1,18 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: guest-check.sh [NFT_PREFIX...]
+# Usage: nft-guest.sh [NFT_PREFIX...]
 #
-# Runs the tests that nftables and iptables themselves have, those of IMQ, in a
-# guest whose kernel knows IMQ: nft-test.py (also with JSON), run-tests.sh of
-# tests/shell and tests/monitor, iptables-test.py with both front ends of the
-# iptables in PATH. Also the examples of nft's manual, what nft says where the
+# Runs the tests that nftables itself has, those of IMQ, in a guest whose kernel
+# knows IMQ: nft-test.py (also with JSON), run-tests.sh of tests/shell and
+# tests/monitor. Also the examples of nft's manual, what nft says where the
 # kernel refuses imq, and what a stock nft makes of a ruleset with imq.
 #
 # NFT_PREFIX    what tools/userland/nft.sh has installed, for each version;
-#               without one the tests of nftables are skipped
-# IPTABLES_SRC  directory with the iptables source, for its iptables-test.py;
-#               without it the tests of iptables are skipped
+#               without one all is skipped
 #
 # Needs root and writes to /tmp. Prints TAP. Exit status 1 if one failed.
 set -euo pipefail
@@ -167,25 +164,5 @@ for nft; do
 	nft_checks
 done
 
-# ipt_py FRONTEND: ends with how many rules were not as the file says.
-ipt_py() {
-	local status=0
-
-	cd "$work/iptables"
-	"$python" ./iptables-test.py --host "$1" --no-netns \
-		extensions/libxt_IMQ.t >"$work/ipt" 2>&1 || status=$?
-	cat "$work/ipt"
-	[ "$status" = 0 ] && grep -qE ' [1-9][0-9]* unit tests' "$work/ipt"
-}
-
-if [ -f "${IPTABLES_SRC:-}/iptables-test.py" ]; then
-	mkdir -p "$work/iptables/extensions"
-	cp "$IPTABLES_SRC/iptables-test.py" "$work/iptables/"
-	cp "$IMQ_TOP/net-netfilter/iptables/libxt_IMQ.t" "$work/iptables/extensions/"
-	try "iptables: iptables-test.py -l" ipt_py --legacy
-	try "iptables: iptables-test.py -n" ipt_py --nftables
-else
-	skip "iptables: iptables-test.py" "no iptables source"
-fi
 echo "1..$n"
 exit "$failed"
