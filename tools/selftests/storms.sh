@@ -122,7 +122,7 @@ account() {
 		counted=$((counted + n))
 	done
 	say "packets missing: $missing, in counters: $counted"
-	[ "$missing" -eq "$counted" ]
+	[ "$missing" -eq "$counted" ] && [ "$(field foreign "$watched")" -eq 0 ]
 }
 
 rps() {
