@@ -30,6 +30,8 @@
 #
 #	down=DEV        pings from H; the answers have entered DEV
 #	up=DEV          the requests have
+#	both=DEV        both have
+#	least=DEV       some of it has, and other packets, maybe
 #	self=DEV        pings from R; the requests have entered DEV
 #	lo=DEV          pings from R to itself; likewise
 #	class=DEV:CLASS that class has sent packets
@@ -279,7 +281,7 @@ ways() {
 	for key; do
 		value=${key#*=}
 		case $key in
-		down=*|up=*|self=*|lo=*) before+=("$(entered "$R" "$value")") ;;
+		down=*|up=*|self=*|lo=*|both=*|least=*) before+=("$(entered "$R" "$value")") ;;
 		class=*) before+=("$(class_packets "$R" "${value%%:*}" "${value#*:}")") ;;
 		cut=*) pings_pass 0 "$H1" 198.51.100.2 -I 10.0.0.11; return ;;
 		*) fail "no such key: $key" ;;
@@ -296,6 +298,10 @@ ways() {
 		class=*) within "packets in $value" \
 			"$(($(class_packets "$R" "${value%%:*}" "${value#*:}") - before[i]))" \
 			"$PINGS" 1000 ;;
+		both=*) equal "packets in $value" \
+			"$(($(entered "$R" "$value") - before[i]))" "$((2 * PINGS))" ;;
+		least=*) within "packets in $value" \
+			"$(($(entered "$R" "$value") - before[i]))" "$PINGS" 1000 ;;
 		*) equal "packets in $value" "$(($(entered "$R" "$value") - before[i]))" "$PINGS" ;;
 		esac
 		i=$((i + 1))
