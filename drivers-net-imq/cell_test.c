@@ -29,7 +29,7 @@ static struct net_device *imq_test_dev(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, dev);
 	dev->ifindex = 1000;
 	dev->tstats = netdev_alloc_pcpu_stats(struct pcpu_sw_netstats);
-	KUNIT_ASSERT_NOT_NULL(test, dev->tstats);
+	KUNIT_ASSERT_FALSE(test, !dev->tstats);
 	KUNIT_ASSERT_EQ(test, imq_cells_init(dev), 0);
 	err = kunit_add_action_or_reset(test, imq_test_free_dev, dev);
 	KUNIT_ASSERT_EQ(test, err, 0);
