@@ -20,7 +20,7 @@ undone. OPERATION is
 
 Prints a line: op=, tries=, refused= (by an error), despite= (succeeded without
 this memory), silent= (send: neither an error, nor has it arrived; else: done, but
-without an acknowledgement), sent= (send: datagrams). The exit status is 1 if
+without an acknowledgment), sent= (send: datagrams). The exit status is 1 if
 anything is left behind, 4 if the kernel can't do this.
 """
 

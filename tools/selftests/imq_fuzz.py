@@ -221,7 +221,7 @@ class Socket(Netlink):
 
     @staticmethod
     def errors(answers):
-        """Errors by sequence number; 0 is an acknowledgement."""
+        """Errors by sequence number; 0 is an acknowledgment."""
         return {seq: -struct.unpack_from("=i", body)[0]
                 for kind, _, seq, body in answers if kind == NLMSG_ERROR}
 
