@@ -62,9 +62,13 @@ guest_prepare() {
 	iproute2_src=$(tools/sources.sh iproute2 2>/dev/null)
 }
 
-# Scripts that load a machine, or fill it with garbage: for kernels that check
-# themselves.
-heavy_tests='conserve failslab fuzz hooks_once recursion storms'
+# Scripts that run in the kernel with everything built in. All others need modules
+# or are the same with them, and run in the other one: both kernels take turns.
+builtin_tests='behavior conserve failures_load failures_paths failures_peers
+	fuzz hooks_once howto kunit recursion ring'
+
+# Scripts that are too long, or need more than one processor
+soak_tests='failslab storms'
 
 # machine GROUP: config (see kernel/config/TABLE), options (of run.sh) and only
 # (names of scripts, or none for all) of a group of tests.
@@ -73,10 +77,15 @@ machine() {
 
 	config=um-$1 options=() only=''
 	case $1 in
-	module|builtin)
+	builtin) only=$builtin_tests ;;
+	module)
 		for f in $(guest_scripts ""); do
 			name=$(basename "$f" .sh)
-			case " $heavy_tests " in *" $name "*) ;; *) only="$only $name" ;; esac
+			case $name in
+			behavior|howto) ;;
+			*) [[ " $builtin_tests $soak_tests " != *[[:space:]]"$name"[[:space:]]* ]] || continue ;;
+			esac
+			only="$only $name"
 		done ;;
 	debug)
 		options=(--mem 2G --timeout 600) ;;
@@ -93,7 +102,7 @@ guest_scripts() {
 	for f in tools/selftests/*.sh tools/userland/*-guest.sh; do
 		name=$(basename "$f" .sh)
 		case $name in *lib) continue ;; esac
-		[ -z "${1:-}" ] || [[ " $1 " == *" $name "* ]] || continue
+		[ -z "${1:-}" ] || [[ " $1 " == *[[:space:]]"$name"[[:space:]]* ]] || continue
 		echo "$f"
 	done
 }
