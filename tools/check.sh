@@ -135,6 +135,7 @@ group_static() {
 		for p in $(series_patches); do
 			try "static: checkpatch $(basename "$p")" checkpatch "$p"
 		done
+		try "static: mutants apply" tools/mutants/check.sh --apply
 	fi
 	for d in patches/*/; do
 		d=${d#patches/} d=${d%/}
