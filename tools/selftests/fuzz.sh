@@ -40,7 +40,10 @@ interface() {
 
 # messages KIND root|user: see imq_fuzz.py.
 messages() {
-	local out prefix=''
+	local out prefix='' seed
+
+	# Short runs are always the same, long ones find what these don't.
+	seed=${IMQ_SEED:-$(amount 1 "")}
 
 	case $1 in xt|xt6|compat) have_xt iptables-legacy ;; esac
 	new_ns "$R"
@@ -53,7 +56,7 @@ messages() {
 	kept_mark
 	# shellcheck disable=SC2086 # two lists of words
 	out=$(r $prefix "$imq_dir/imq_fuzz.py" --count "$MESSAGES" \
-		${IMQ_SEED:+--seed $IMQ_SEED} "$1") || fail "$out"
+		${seed:+--seed $seed} "$1") || fail "$out"
 	note "$out"
 	del_ns "$R"
 	kept_check 300

@@ -813,7 +813,9 @@ class Links(Fuzz):
         ifindex = struct.unpack_from("=i", message[2], 4)[0]
         ours = [(0, 1)] + [k for k in self.devices if k[0] == 0]
         devices = [v for k, v in self.devices.items() if k[0] == 0]
-        if ((0, ifindex) not in ours and name != b"lo" and
+        # Not in the list: lo, which a message may have given another name.
+        if ((0, ifindex) not in ours and
+                name.decode("latin-1") not in [n for _, n in socket.if_nameindex()] and
                 name + b"\0" not in [d[0] for d in devices] and
                 index not in [struct.pack("=I", d[1]) for d in devices]):
             if self.exchange([message])[0][0] == errno.EEXIST:
