@@ -6,8 +6,8 @@
 # Builds net/ and drivers/net/ after each patch of the series, everything that
 # the patches touch both built in and as modules, with warnings as errors; and,
 # after the last one, the files that the series touches once more with W=1 and
-# sparse, for warnings that they don't have without the series. One line per build, in TAP: "ok", "not ok", "ok ... # SKIP reason".
-# Exit status 1 if one failed.
+# sparse, for warnings that they don't have without the series. One line per build,
+# in TAP: "ok", "not ok", "ok ... # SKIP reason". Exit status 1 if one failed.
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
