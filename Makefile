@@ -30,7 +30,7 @@ help: ## this list
 #= QUILT          directory for "make quilt" (work/linux)
 #= OUT            directory for the results of "make demo" (out/demo)
 #= TESTS          only these selftests in "make check", e.g. "howto nat"
-#= GROUPS         only these groups in "make check", e.g. "static guest"
+#= GROUPS         only these groups in "make check", e.g. "static module"
 #= TIME           seconds of "make soak" (3600)
 #= GUESTS         its guests: debug, smp, kcsan (all three)
 #= MUTANTS        only these in "make check-mutants"

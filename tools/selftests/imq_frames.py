@@ -26,7 +26,6 @@ WAY tells what may change, and how to look:
 The exit status is 0 whatever became of the frames, 1 if none could be sent.
 """
 
-import ctypes
 import os
 import select
 import socket
@@ -34,24 +33,14 @@ import struct
 import sys
 import time
 
-CLONE_NEWNET = 0x40000000
+from imq_traffic import enter
+
 SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 8, 23
 ETH_P_ALL = 3
 TP_STATUS_VLAN_VALID, TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
 MARK = b"imq-frame" + os.urandom(7)
 SOURCE = "02:00:00:00:00:01"
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def enter(netns):
-    fd = os.open("/run/netns/" + netns, os.O_RDONLY)
-    try:
-        if libc.setns(fd, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns " + netns)
-    finally:
-        os.close(fd)
 
 
 def mac(text):

@@ -15,44 +15,23 @@
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 
 case ${1:-} in -*) usage ;; esac
 python=/usr/bin/python3
-n=0 failed=0
 modprobe -q imq || true
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# try NAME COMMAND...: must succeed; its output is shown if it does not.
-try() {
-	local name=$1
-	shift
-
-	n=$((n + 1))
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $n - $name"
-	else
-		failed=1
-		sed 's/^/# /' "$work/out" | tail -n 40
-		echo "not ok $n - $name"
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
-}
 
 # nft-test.py ends with 0 whatever happens to the rules; its last words count.
 nft_py() {
 	# 1.1.3's has another idea of where its module is.
 	PYTHONPATH=../../py/src "$python" ./nft-test.py -l "$nft/lib/libnftables.so.1" \
-		"$@" >"$work/py" 2>&1 || {
-		cat "$work/py"
+		"$@" >"$tap_tmp/py" 2>&1 || {
+		cat "$tap_tmp/py"
 		return 1
 	}
-	cat "$work/py"
-	grep -qE ' [1-9][0-9]* unit tests, 0 error' "$work/py" && ! grep -q ERROR "$work/py"
+	cat "$tap_tmp/py"
+	grep -qE ' [1-9][0-9]* unit tests, 0 error' "$tap_tmp/py" && ! grep -q ERROR "$tap_tmp/py"
 }
 
 # nft_monitor FILE: text and JSON, as far as this version can.
@@ -68,10 +47,10 @@ in_netns() {
 # refused_at FIRST-LAST REASON RULESET RULE: the kernel does not support the rule,
 # and nft says so at this place.
 refused_at() {
-	local out place="$work/rules:$(($(wc -l <<<"$3") + 1)):$1: "
+	local out place="$tap_tmp/rules:$(($(wc -l <<<"$3") + 1)):$1: "
 
-	printf '%s\n%s\n' "$3" "$4" >"$work/rules"
-	out=$(in_netns "$nft/sbin/nft" -f "$work/rules" 2>&1) && { echo "accepted"; return 1; }
+	printf '%s\n%s\n' "$3" "$4" >"$tap_tmp/rules"
+	out=$(in_netns "$nft/sbin/nft" -f "$tap_tmp/rules" 2>&1) && { echo "accepted"; return 1; }
 	echo "$out"
 	place+="Error: Could not process rule: Operation not supported: imq: $2"
 	[[ $out == "$place"* ]] || { echo "expected: $place"; return 1; }
@@ -130,18 +109,18 @@ nft_checks() {
 	local -x LD_LIBRARY_PATH=$nft/lib
 
 	version=$("$nft/sbin/nft" --version | sed 's/^nftables v\([^ ]*\).*/\1/')
-	rm -rf "$work/nftables"
-	cp -a "$nft/share/nftables-tests" "$work/nftables"
-	cd "$work/nftables/tests/py"
+	rm -rf "$tap_tmp/nftables"
+	cp -a "$nft/share/nftables-tests" "$tap_tmp/nftables"
+	cd "$tap_tmp/nftables/tests/py"
 	for t in */imq.t; do
 		try "nftables $version: nft-test.py $t" nft_py "$t"
 		try "nftables $version: nft-test.py -j $t" nft_py -j "$t"
 	done
-	cd "$work/nftables/tests/shell"
+	cd "$tap_tmp/nftables/tests/shell"
 	for t in testcases/imq/*_[0-9]; do
 		try "nftables $version: run-tests.sh $t" env "NFT=$nft/sbin/nft" ./run-tests.sh "$t"
 	done
-	cd "$work/nftables/tests/monitor"
+	cd "$tap_tmp/nftables/tests/monitor"
 	try "nftables $version: monitor/run-tests.sh testcases/imq.t" nft_monitor testcases/imq.t
 	cd "$IMQ_TOP"
 	for t in statements.txt libnftables-json.adoc; do
@@ -166,5 +145,4 @@ for nft; do
 	nft_checks
 done
 
-echo "1..$n"
-exit "$failed"
+tap_end
