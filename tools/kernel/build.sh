@@ -79,7 +79,7 @@ wanted() {
 }
 
 src=$("$IMQ_TOP/tools/sources.sh" linux)
-key=$(hash_text "$(tree_id "$src" "$count" "$mutant")" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
+key=$(hash_text "$(tree_id "$src" "$count" "$mutant" built)" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
 out=$IMQ_CACHE/kernels/$result-${key:0:12}
 if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
 	touch "$out"

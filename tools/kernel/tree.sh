@@ -57,12 +57,19 @@ um_room_for_amx() {
 	sed 's/HOST_FP_SIZE, 2696/HOST_FP_SIZE, 12288/' "$1/$f" >"$2/$f"
 }
 
-# tree_id SRC COUNT [MUTANT]: hash of the source, of the first COUNT patches, and of
-# the patch MUTANT behind them.
+# builds_nothing PATCH: it touches documentation, selftests and the like only.
+builds_nothing() {
+	! patch_targets "$1" | grep -qvE '^(Documentation|tools)/|^MAINTAINERS$'
+}
+
+# tree_id SRC COUNT [MUTANT [built]]: hash of the source, of the first COUNT patches,
+# and of the patch MUTANT behind them; with "built", of those that a kernel is built
+# from.
 tree_id() {
 	local p patches=(/dev/null)
 
 	while read -r p; do
+		[ -z "${4:-}" ] || ! builds_nothing "$IMQ_TOP/patches/$p" || continue
 		patches+=("$IMQ_TOP/patches/$p")
 	done < <(series_patches | head -n "$2")
 	[ -z "${3:-}" ] || patches+=("$3")
