@@ -4,16 +4,48 @@
  * ndo_start_xmit() may run under somebody's socket lock, inside a transmission
  * of another device, or on any CPU. So it does not go on with the packet: it
  * gives it back to the hook, if that is the caller at the bottom of the stack
- * (nf_imq_claim()), or else to the NAPI of the CPU that the packet came in on.
+ * (nf_imq_claim()), or else to the cell of the CPU that the packet came in on:
+ * a queue with a NAPI, for the packets of all devices.
  *
  * Packets of a flow stay in order: they share a cell, and none is given back at
- * once while others wait there or are being passed on.
+ * once while others of its device wait there or are being passed on.
  */
 
 #include <linux/cpumask.h>
+#include <linux/smp.h>
 #include <trace/events/imq.h>
 
 #include "imq.h"
+
+/**
+ * struct imq_cell - where packets wait that go on on this CPU
+ * @queue: the packets; multi producer (ndo_start_xmit() on any CPU), single
+ *	consumer (@napi)
+ * @busy: @napi looks at @queue again before it ends; under @queue.lock
+ * @cpu: which one
+ * @napi: passes the packets on
+ * @kick: schedules @napi on its CPU from another one; belongs, as @napi does,
+ *	to whom napi_schedule_prep() has said so
+ */
+struct imq_cell {
+	struct sk_buff_head	queue;
+	bool			busy;
+	int			cpu;
+	struct napi_struct	napi;
+	call_single_data_t	kick;
+};
+
+static DEFINE_PER_CPU(struct imq_cell, imq_cells);
+
+/* A NAPI belongs to a device: these to none that comes and goes. */
+static struct net_device *imq_napi_dev;
+
+static struct imq_pcpu *imq_pcpu_of(const struct net_device *dev, int cpu)
+{
+	const struct imq_dev *imq = netdev_priv(dev);
+
+	return per_cpu_ptr(imq->pcpu, cpu);
+}
 
 static void imq_cell_kick(void *data)
 {
@@ -23,39 +55,38 @@ static void imq_cell_kick(void *data)
 }
 
 /* As RPS does. The cell of a CPU that is not online is polled here. */
-static void imq_cell_schedule(struct imq_cell *cell, int cpu)
+static void imq_cell_schedule(struct imq_cell *cell)
 {
 	if (!napi_schedule_prep(&cell->napi))
 		return;
 
-	if (cpu == smp_processor_id() ||
-	    smp_call_function_single_async(cpu, &cell->kick))
+	if (cell->cpu == smp_processor_id() ||
+	    smp_call_function_single_async(cell->cpu, &cell->kick))
 		__napi_schedule(&cell->napi);
 }
 
-/* The consumer looks at @pending before it ends: only the first packet has to
- * wake it.
- */
-static void imq_cell_add(struct imq_cell *cell, int cpu, struct sk_buff *skb,
+static void imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 			 struct net_device *dev)
 {
-	bool first, full;
+	struct imq_pcpu *pcpu = imq_pcpu_of(dev, cell->cpu);
+	bool idle, full;
 
 	spin_lock(&cell->queue.lock);
 	__skb_queue_tail(&cell->queue, skb);
-	first = !cell->pending;
-	WRITE_ONCE(cell->pending, cell->pending + 1);
-	full = skb_queue_len(&cell->queue) >= IMQ_CELL_LIMIT;
+	idle = !cell->busy;
+	cell->busy = true;
+	WRITE_ONCE(pcpu->waiting, pcpu->waiting + 1);
+	full = pcpu->waiting >= IMQ_WAITING_MAX;
 	if (full) {
-		cell->full = true;
+		pcpu->full = true;
 		netif_tx_stop_queue(skb_get_tx_queue(dev, skb));
 	}
 	spin_unlock(&cell->queue.lock);
 
 	if (full)
 		imq_count(dev, NF_IMQ_RING_FULL);
-	if (first)
-		imq_cell_schedule(cell, cpu);
+	if (idle)
+		imq_cell_schedule(cell);
 }
 
 /**
@@ -69,8 +100,6 @@ static void imq_cell_add(struct imq_cell *cell, int cpu, struct sk_buff *skb,
 netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct nf_imq_ext *ext = nf_imq_ext_of(skb, dev);
-	struct imq_dev *imq = netdev_priv(dev);
-	struct imq_cell *cell;
 
 	if (unlikely(!ext)) {
 		trace_imq_drop(skb, dev, NF_IMQ_FOREIGN);
@@ -80,9 +109,10 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	}
 
 	dev_sw_netstats_tx_add(dev, 1, skb->len);
-	cell = per_cpu_ptr(imq->cells, ext->cpu);
-	if (READ_ONCE(cell->pending) || !nf_imq_claim(skb, ext))
-		imq_cell_add(cell, ext->cpu, skb, dev);
+	/* Pairs with the unlock in imq_cell_done(): those before it are gone. */
+	if (smp_load_acquire(&imq_pcpu_of(dev, ext->cpu)->waiting) ||
+	    !nf_imq_claim(skb, ext))
+		imq_cell_add(per_cpu_ptr(&imq_cells, ext->cpu), skb, dev);
 
 	return NETDEV_TX_OK;
 }
@@ -100,62 +130,86 @@ static void imq_wake_queues(struct net_device *dev)
 }
 
 static unsigned int imq_cell_take(struct imq_cell *cell, unsigned int max,
-				  struct sk_buff_head *batch,
-				  struct net_device *dev)
+				  struct sk_buff_head *batch)
 {
-	unsigned int n = 0;
 	struct sk_buff *skb;
-	bool wake;
+	unsigned int n = 0;
 
 	spin_lock(&cell->queue.lock);
 	while (n < max && (skb = __skb_dequeue(&cell->queue))) {
 		__skb_queue_tail(batch, skb);
 		n++;
 	}
-	wake = cell->full && skb_queue_len(&cell->queue) < IMQ_CELL_LIMIT;
-	if (wake)
-		cell->full = false;
 	spin_unlock(&cell->queue.lock);
-
-	if (wake)
-		imq_wake_queues(dev);
 
 	return n;
 }
 
-/* Returns true if there is more to do. */
-static bool imq_cell_done(struct imq_cell *cell, unsigned int n)
+/* Packets that were taken have gone on. */
+static void imq_cell_done(struct imq_cell *cell, struct net_device *dev,
+			  unsigned int n)
+{
+	struct imq_pcpu *pcpu = imq_pcpu_of(dev, cell->cpu);
+	bool wake;
+
+	spin_lock(&cell->queue.lock);
+	WRITE_ONCE(pcpu->waiting, pcpu->waiting - n);
+	wake = pcpu->full && pcpu->waiting < IMQ_WAITING_MAX;
+	if (wake)
+		pcpu->full = false;
+	spin_unlock(&cell->queue.lock);
+
+	if (wake)
+		imq_wake_queues(dev);
+}
+
+/* Runs of packets of the same device are accounted at once. RCU is locked. */
+static void imq_cell_pass_on(struct imq_cell *cell, struct sk_buff_head *batch)
+{
+	struct net_device *dev = NULL;
+	struct sk_buff *skb;
+	unsigned int n = 0;
+
+	while ((skb = __skb_dequeue(batch))) {
+		if (dev && skb->dev != dev) {
+			imq_cell_done(cell, dev, n);
+			n = 0;
+		}
+		dev = skb->dev;
+		n++;
+		nf_imq_resume(skb, dev);
+	}
+	if (dev)
+		imq_cell_done(cell, dev, n);
+}
+
+/* Whoever adds the next packet schedules the NAPI, if there is none now. */
+static bool imq_cell_ends(struct imq_cell *cell)
 {
 	bool more;
 
 	spin_lock(&cell->queue.lock);
-	WRITE_ONCE(cell->pending, cell->pending - n);
-	more = cell->pending;
+	more = !skb_queue_empty(&cell->queue);
+	cell->busy = more;
 	spin_unlock(&cell->queue.lock);
 
-	return more;
+	return !more;
 }
 
 static int imq_poll(struct napi_struct *napi, int budget)
 {
 	struct imq_cell *cell = container_of(napi, struct imq_cell, napi);
-	struct net_device *dev = napi->dev;
 	struct sk_buff_head batch;
-	struct sk_buff *skb;
 	unsigned int n;
 
-	if (!budget)
-		return 0;	/* netpoll */
-
 	__skb_queue_head_init(&batch);
-	n = imq_cell_take(cell, budget, &batch, dev);
-
+	/* A device that goes waits for this. */
 	rcu_read_lock();
-	while ((skb = __skb_dequeue(&batch)))
-		nf_imq_resume(skb, dev);
+	n = imq_cell_take(cell, budget, &batch);
+	imq_cell_pass_on(cell, &batch);
 	rcu_read_unlock();
 
-	if (imq_cell_done(cell, n) || n == budget)
+	if (n == budget || !imq_cell_ends(cell))
 		return budget;
 
 	napi_complete_done(napi, n);
@@ -163,72 +217,89 @@ static int imq_poll(struct napi_struct *napi, int budget)
 	return n;
 }
 
-/* What the device still held when it was taken down */
 static void imq_cell_purge(struct imq_cell *cell, struct net_device *dev)
 {
-	struct sk_buff *skb;
+	struct imq_pcpu *pcpu = imq_pcpu_of(dev, cell->cpu);
+	struct sk_buff_head gone;
+	struct sk_buff *skb, *next;
 
-	while ((skb = skb_dequeue(&cell->queue))) {
+	__skb_queue_head_init(&gone);
+	spin_lock_bh(&cell->queue.lock);
+	skb_queue_walk_safe(&cell->queue, skb, next) {
+		if (skb->dev != dev)
+			continue;
+		__skb_unlink(skb, &cell->queue);
+		__skb_queue_tail(&gone, skb);
+	}
+	WRITE_ONCE(pcpu->waiting, pcpu->waiting - skb_queue_len(&gone));
+	pcpu->full = false;
+	spin_unlock_bh(&cell->queue.lock);
+
+	while ((skb = __skb_dequeue(&gone))) {
 		trace_imq_drop(skb, dev, NF_IMQ_DROP_DEV);
 		imq_count(dev, NF_IMQ_DROP_DEV);
 		kfree_skb_reason(skb, SKB_DROP_REASON_DEV_READY);
 	}
-	cell->pending = 0;
-	cell->full = false;
 }
 
-int imq_cells_init(struct net_device *dev)
+/**
+ * imq_cells_purge - drop what a device still has in the cells
+ * @dev: device that is being taken down
+ *
+ * Its qdiscs are inactive: no packet comes any more. Those that a poll has taken
+ * go on.
+ */
+void imq_cells_purge(struct net_device *dev)
 {
-	struct imq_dev *imq = netdev_priv(dev);
 	int cpu;
 
-	imq->cells = alloc_percpu(struct imq_cell);
-	if (!imq->cells)
+	for_each_possible_cpu(cpu)
+		imq_cell_purge(per_cpu_ptr(&imq_cells, cpu), dev);
+}
+
+/**
+ * imq_cells_init - before there is any device
+ *
+ * Return: 0 or -ENOMEM
+ */
+int __init imq_cells_init(void)
+{
+	int cpu;
+
+	imq_napi_dev = alloc_netdev_dummy(0);
+	if (!imq_napi_dev)
 		return -ENOMEM;
 
 	for_each_possible_cpu(cpu) {
-		struct imq_cell *cell = per_cpu_ptr(imq->cells, cpu);
+		struct imq_cell *cell = per_cpu_ptr(&imq_cells, cpu);
 
 		skb_queue_head_init(&cell->queue);
+		cell->cpu = cpu;
 		INIT_CSD(&cell->kick, imq_cell_kick, cell);
-		u64_stats_init(&cell->stats.syncp);
 		/* Nobody can busy poll for what belongs to many sockets. */
 		set_bit(NAPI_STATE_NO_BUSY_POLL, &cell->napi.state);
-		netif_napi_add(dev, &cell->napi, imq_poll);
+		netif_napi_add(imq_napi_dev, &cell->napi, imq_poll);
+		napi_enable(&cell->napi);
 	}
 
 	return 0;
 }
 
-void imq_cells_open(struct net_device *dev)
+/**
+ * imq_cells_exit - no device is left
+ *
+ * Nor is a packet, but a NAPI or the call that schedules it may be under way.
+ */
+void imq_cells_exit(void)
 {
-	struct imq_dev *imq = netdev_priv(dev);
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		napi_enable(&per_cpu_ptr(imq->cells, cpu)->napi);
-}
-
-/* The qdiscs are inactive: no packet comes any more. */
-void imq_cells_stop(struct net_device *dev)
-{
-	struct imq_dev *imq = netdev_priv(dev);
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		struct imq_cell *cell = per_cpu_ptr(imq->cells, cpu);
+		struct napi_struct *napi = &per_cpu_ptr(&imq_cells, cpu)->napi;
 
-		napi_disable(&cell->napi);
-		imq_cell_purge(cell, dev);
+		napi_disable(napi);
+		__netif_napi_del(napi);
 	}
-}
-
-/* The cells are freed by the device's destructor, an RCU grace period later. */
-void imq_cells_exit(struct net_device *dev)
-{
-	struct imq_dev *imq = netdev_priv(dev);
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		__netif_napi_del(&per_cpu_ptr(imq->cells, cpu)->napi);
+	synchronize_net();
+	free_netdev(imq_napi_dev);
 }

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* KUnit tests of cell.c, which includes this: which packets wait for the NAPI. */
+/* KUnit tests of cell.c, which includes this: which packets wait for the NAPI.
+ *
+ * The cells are those of the driver. Bottom halves are off while a test has
+ * packets there, so that the NAPI never sees them.
+ */
 
 #include <kunit/test.h>
 
@@ -7,32 +11,32 @@ static void imq_test_free_dev(void *data)
 {
 	struct net_device *dev = data;
 	struct imq_dev *imq = netdev_priv(dev);
-	int cpu;
 
-	for_each_possible_cpu(cpu)
-		imq_cell_purge(per_cpu_ptr(imq->cells, cpu), dev);
-	imq_cells_exit(dev);
 	synchronize_net();
-	free_percpu(imq->cells);
+	free_percpu(imq->pcpu);
 	free_percpu(dev->tstats);
 	free_netdev(dev);
 }
 
-/* A device that is not registered: its NAPI is not enabled, and never runs. */
+/* A device that is not registered */
 static struct net_device *imq_test_dev(struct kunit *test)
 {
 	struct net_device *dev;
+	struct imq_dev *imq;
 	int err;
 
 	dev = alloc_netdev(sizeof(struct imq_dev), "imq%d", NET_NAME_UNKNOWN,
 			   imq_setup);
 	KUNIT_ASSERT_NOT_NULL(test, dev);
+	err = kunit_add_action_or_reset(test, imq_test_free_dev, dev);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
 	dev->ifindex = 1000;
 	dev->tstats = netdev_alloc_pcpu_stats(struct pcpu_sw_netstats);
 	KUNIT_ASSERT_FALSE(test, !dev->tstats);
-	KUNIT_ASSERT_EQ(test, imq_cells_init(dev), 0);
-	err = kunit_add_action_or_reset(test, imq_test_free_dev, dev);
-	KUNIT_ASSERT_EQ(test, err, 0);
+	imq = netdev_priv(dev);
+	imq->pcpu = netdev_alloc_pcpu_stats(struct imq_pcpu);
+	KUNIT_ASSERT_FALSE(test, !imq->pcpu);
 
 	return dev;
 }
@@ -47,6 +51,7 @@ static struct sk_buff *imq_test_skb(struct kunit *test, struct net_device *dev,
 	KUNIT_ASSERT_NOT_NULL(test, skb);
 	skb_put_zero(skb, 20);
 	skb_reset_network_header(skb);
+	skb->dev = dev;
 	ext = skb_ext_add(skb, SKB_EXT_IMQ);
 	KUNIT_ASSERT_NOT_NULL(test, ext);
 	memset(ext, 0, sizeof(*ext));
@@ -58,86 +63,141 @@ static struct sk_buff *imq_test_skb(struct kunit *test, struct net_device *dev,
 	return skb;
 }
 
-/* Returns true if the packet was given back to its hook at once. */
+/* Sends a packet, as from this CPU and from the call that has @token. Returns
+ * true if it was given back to its hook at once. Bottom halves are off.
+ */
 static bool imq_test_xmit(struct net_device *dev, struct sk_buff *skb,
 			  u32 token)
 {
-	struct nf_imq_own *own;
+	struct nf_imq_own *own = this_cpu_ptr(&nf_imq_own);
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
 	bool claimed;
 
-	local_bh_disable();
-	own = this_cpu_ptr(&nf_imq_own);
+	if (ext)
+		ext->cpu = smp_processor_id();
 	own->skb = skb;
 	own->token = token;
 	imq_xmit(skb, dev);
 	claimed = !own->skb;
 	own->skb = NULL;
-	local_bh_enable();
 
 	return claimed;
+}
+
+static unsigned int imq_test_waiting(const struct net_device *dev)
+{
+	return imq_pcpu_of(dev, smp_processor_id())->waiting;
 }
 
 /* A packet goes on in the call that has sent it, unless others wait. */
 static void imq_test_order(struct kunit *test)
 {
 	struct net_device *dev = imq_test_dev(test);
-	struct imq_dev *imq = netdev_priv(dev);
-	struct imq_cell *cell = per_cpu_ptr(imq->cells, 0);
-	struct sk_buff *skb;
+	struct sk_buff *skb[5];
+	struct imq_cell *cell;
+	int i;
 
-	skb = imq_test_skb(test, dev, 1);
-	KUNIT_EXPECT_TRUE(test, imq_test_xmit(dev, skb, 1));
-	KUNIT_EXPECT_EQ(test, skb_queue_len(&cell->queue), 0);
-	kfree_skb(skb);
+	for (i = 0; i < ARRAY_SIZE(skb); i++)
+		skb[i] = imq_test_skb(test, dev, i);
+
+	local_bh_disable();
+	cell = this_cpu_ptr(&imq_cells);
+
+	KUNIT_EXPECT_TRUE(test, imq_test_xmit(dev, skb[0], 0));
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
 
 	/* of another call */
-	skb = imq_test_skb(test, dev, 2);
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb, 3));
-	KUNIT_EXPECT_EQ(test, skb_queue_len(&cell->queue), 1);
-	KUNIT_EXPECT_EQ(test, cell->pending, 1);
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[1], 99));
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 1);
 
 	/* of this call, but the other one is before it */
-	skb = imq_test_skb(test, dev, 4);
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb, 4));
-	KUNIT_EXPECT_EQ(test, skb_queue_len(&cell->queue), 2);
-	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb);
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[2], 2));
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
+	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb[2]);
 
-	/* also when the other one is just being passed on */
-	skb_queue_purge(&cell->queue);
-	skb = imq_test_skb(test, dev, 5);
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb, 5));
-	KUNIT_EXPECT_EQ(test, skb_queue_len(&cell->queue), 1);
+	/* also when the other ones are just being passed on */
+	kfree_skb(skb_dequeue(&cell->queue));
+	kfree_skb(skb_dequeue(&cell->queue));
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[3], 3));
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 3);
+	imq_cells_purge(dev);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
+
+	/* and no more when they have gone on */
+	imq_cell_done(cell, dev, 2);
+	KUNIT_EXPECT_TRUE(test, imq_test_xmit(dev, skb[4], 4));
+	local_bh_enable();
+
+	kfree_skb(skb[0]);
+	kfree_skb(skb[4]);
 }
 
-/* The ring stops its tx queue, before it grows. */
+/* A device stops its tx queue, before too many packets wait. */
 static void imq_test_full(struct kunit *test)
 {
 	struct net_device *dev = imq_test_dev(test);
 	struct netdev_queue *txq = netdev_get_tx_queue(dev, 0);
+	struct sk_buff_head packets;
+	struct sk_buff *skb;
 	int i;
 
-	for (i = 0; i < IMQ_CELL_LIMIT; i++) {
+	__skb_queue_head_init(&packets);
+	for (i = 0; i < IMQ_WAITING_MAX; i++)
+		__skb_queue_tail(&packets, imq_test_skb(test, dev, 1));
+
+	local_bh_disable();
+	while ((skb = __skb_dequeue(&packets))) {
 		KUNIT_EXPECT_FALSE(test, netif_tx_queue_stopped(txq));
-		imq_test_xmit(dev, imq_test_skb(test, dev, 1), 0);
+		imq_test_xmit(dev, skb, 0);
 	}
 	KUNIT_EXPECT_TRUE(test, netif_tx_queue_stopped(txq));
+	imq_cells_purge(dev);
+	local_bh_enable();
+}
+
+/* A device that goes takes its packets, and no others. */
+static void imq_test_purge(struct kunit *test)
+{
+	struct net_device *dev = imq_test_dev(test);
+	struct net_device *other = imq_test_dev(test);
+	struct sk_buff *skb[3];
+
+	skb[0] = imq_test_skb(test, dev, 0);
+	skb[1] = imq_test_skb(test, other, 1);
+	skb[2] = imq_test_skb(test, dev, 2);
+
+	local_bh_disable();
+	imq_test_xmit(dev, skb[0], 99);
+	imq_test_xmit(other, skb[1], 99);
+	imq_test_xmit(dev, skb[2], 99);
+	imq_cells_purge(dev);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(other), 1);
+	KUNIT_EXPECT_PTR_EQ(test, skb_peek(&this_cpu_ptr(&imq_cells)->queue),
+			    skb[1]);
+	KUNIT_EXPECT_EQ(test, imq_counter(netdev_priv(dev), NF_IMQ_DROP_DEV), 2);
+	imq_cells_purge(other);
+	local_bh_enable();
 }
 
 /* What no hook has sent is freed. */
 static void imq_test_foreign(struct kunit *test)
 {
 	struct net_device *dev = imq_test_dev(test);
-	struct imq_dev *imq = netdev_priv(dev);
 	struct sk_buff *skb = imq_test_skb(test, dev, 1);
 
 	__skb_ext_del(skb, SKB_EXT_IMQ);
+	local_bh_disable();
 	imq_test_xmit(dev, skb, 1);
-	KUNIT_EXPECT_EQ(test, per_cpu_ptr(imq->cells, 0)->queue.qlen, 0);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
+	KUNIT_EXPECT_EQ(test, imq_counter(netdev_priv(dev), NF_IMQ_FOREIGN), 1);
+	local_bh_enable();
 }
 
 static struct kunit_case imq_cell_test_cases[] = {
 	KUNIT_CASE(imq_test_order),
 	KUNIT_CASE(imq_test_full),
+	KUNIT_CASE(imq_test_purge),
 	KUNIT_CASE(imq_test_foreign),
 	{}
 };

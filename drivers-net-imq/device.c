@@ -30,6 +30,12 @@
 		      NETIF_F_FCOE_CRC | NETIF_F_GSO_MASK |		\
 		      NETIF_F_HW_VLAN_CTAG_TX | NETIF_F_HW_VLAN_STAG_TX)
 
+/* What may be switched off, to have packets segmented and checksummed here.
+ * There is no link layer header that a VLAN tag could be put into.
+ */
+#define IMQ_HW_FEATURES (NETIF_F_HW_CSUM | NETIF_F_SCTP_CRC |		\
+			 NETIF_F_FCOE_CRC | NETIF_F_GSO_MASK)
+
 /* Order is that of enum nf_imq_counter. */
 static const char imq_counter_names[NF_IMQ_COUNTERS][ETH_GSTRING_LEN] = {
 	[NF_IMQ_BYPASS_DOWN]	= "bypass_down",
@@ -57,19 +63,20 @@ static const char imq_packet_names[][ETH_GSTRING_LEN] = { "entered", "left" };
 void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 {
 	struct imq_dev *imq = netdev_priv(dev);
-	struct imq_stats *stats;
+	struct imq_pcpu *pcpu;
 
 	local_bh_disable();
-	stats = &this_cpu_ptr(imq->cells)->stats;
-	u64_stats_update_begin(&stats->syncp);
-	u64_stats_inc(&stats->counter[counter]);
-	u64_stats_update_end(&stats->syncp);
+	pcpu = this_cpu_ptr(imq->pcpu);
+	u64_stats_update_begin(&pcpu->syncp);
+	u64_stats_inc(&pcpu->counter[counter]);
+	u64_stats_update_end(&pcpu->syncp);
 	local_bh_enable();
 
 	/* It is also without a qdisc for a moment when that is replaced. */
 	if (counter == NF_IMQ_BYPASS_DOWN &&
 	    !(netif_running(dev) && netif_carrier_ok(dev)) &&
-	    !test_and_set_bit(0, &imq->down_logged) && net_ratelimit())
+	    !test_bit(0, &imq->down_logged) && net_ratelimit() &&
+	    !test_and_set_bit(0, &imq->down_logged))
 		netdev_warn(dev, "device is down, packets pass unshaped\n");
 }
 
@@ -86,15 +93,14 @@ u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		const struct imq_stats *stats =
-			&per_cpu_ptr(imq->cells, cpu)->stats;
+		const struct imq_pcpu *pcpu = per_cpu_ptr(imq->pcpu, cpu);
 		unsigned int start;
 		u64 value;
 
 		do {
-			start = u64_stats_fetch_begin(&stats->syncp);
-			value = u64_stats_read(&stats->counter[counter]);
-		} while (u64_stats_fetch_retry(&stats->syncp, start));
+			start = u64_stats_fetch_begin(&pcpu->syncp);
+			value = u64_stats_read(&pcpu->counter[counter]);
+		} while (u64_stats_fetch_retry(&pcpu->syncp, start));
 		sum += value;
 	}
 
@@ -115,22 +121,21 @@ static void imq_get_stats64(struct net_device *dev,
 
 static int imq_init(struct net_device *dev)
 {
+	struct imq_dev *imq = netdev_priv(dev);
+
 	netdev_lockdep_set_classes(dev);
 
-	return imq_cells_init(dev);
-}
+	imq->pcpu = __netdev_alloc_pcpu_stats(struct imq_pcpu,
+					      GFP_KERNEL_ACCOUNT);
 
-static void imq_uninit(struct net_device *dev)
-{
-	imq_index_release(dev);
-	imq_cells_exit(dev);
+	return imq->pcpu ? 0 : -ENOMEM;
 }
 
 static void imq_destructor(struct net_device *dev)
 {
 	struct imq_dev *imq = netdev_priv(dev);
 
-	free_percpu(imq->cells);
+	free_percpu(imq->pcpu);
 }
 
 static int imq_open(struct net_device *dev)
@@ -138,7 +143,6 @@ static int imq_open(struct net_device *dev)
 	struct imq_dev *imq = netdev_priv(dev);
 
 	clear_bit(0, &imq->down_logged);
-	imq_cells_open(dev);
 	netif_tx_start_all_queues(dev);
 
 	return 0;
@@ -147,7 +151,7 @@ static int imq_open(struct net_device *dev)
 static int imq_stop(struct net_device *dev)
 {
 	netif_tx_disable(dev);
-	imq_cells_stop(dev);
+	imq_cells_purge(dev);
 
 	return 0;
 }
@@ -164,7 +168,7 @@ static u16 imq_select_queue(struct net_device *dev, struct sk_buff *skb,
 
 static const struct net_device_ops imq_netdev_ops = {
 	.ndo_init		= imq_init,
-	.ndo_uninit		= imq_uninit,
+	.ndo_uninit		= imq_index_release,
 	.ndo_open		= imq_open,
 	.ndo_stop		= imq_stop,
 	.ndo_select_queue	= imq_select_queue,
@@ -248,7 +252,7 @@ void imq_setup(struct net_device *dev)
 	dev->tx_queue_len = DEFAULT_TX_QUEUE_LEN;
 
 	dev->features = IMQ_FEATURES;
-	dev->hw_features = IMQ_FEATURES;
+	dev->hw_features = IMQ_HW_FEATURES;
 	dev->hw_enc_features = IMQ_FEATURES;
 	dev->vlan_features = IMQ_FEATURES;
 	dev->mpls_features = IMQ_FEATURES;

@@ -26,11 +26,13 @@ MODULE_PARM_DESC(numqueues, "tx queues of each of them (1-4096, 0: one for each 
 
 /**
  * struct imq_net - devices of a namespace
- * @devs: by index. Written under RTNL, but for value entries, which stand for an
- *	index whose lack of a device has been logged. Read under RCU.
+ * @devs: by index; written under RTNL, read under RCU
+ * @missing_logged: bit 0: it has been logged, since a device came or went, that
+ *	packets ask for one that is not there
  */
 struct imq_net {
 	struct xarray	devs;
+	unsigned long	missing_logged;
 };
 
 static unsigned int imq_net_id __read_mostly;
@@ -38,21 +40,18 @@ static unsigned int imq_net_id __read_mostly;
 static struct net_device *imq_find(const struct net *net, u16 index)
 {
 	const struct imq_net *inet = net_generic(net, imq_net_id);
-	void *entry = xa_load((struct xarray *)&inet->devs, index);
 
-	return xa_is_value(entry) ? NULL : entry;
+	return xa_load((struct xarray *)&inet->devs, index);
 }
 
 static void imq_missing(struct net *net, u16 index)
 {
 	struct imq_net *inet = net_generic(net, imq_net_id);
 
-	if (xa_load(&inet->devs, index))
-		return;
-	if (!xa_cmpxchg_bh(&inet->devs, index, NULL, xa_mk_value(0),
-			   GFP_ATOMIC))
-		net_warn_ratelimited("imq: no device with index %u in this namespace, packets pass unshaped\n",
-				     index);
+	if (!test_bit(0, &inet->missing_logged) && net_ratelimit() &&
+	    !test_and_set_bit(0, &inet->missing_logged))
+		pr_warn("imq: no device with index %u in this namespace, packets pass unshaped\n",
+			index);
 }
 
 static const struct nf_imq_ops imq_nf_ops = {
@@ -115,7 +114,9 @@ void imq_index_release(struct net_device *dev)
 	struct imq_dev *imq = netdev_priv(dev);
 
 	ASSERT_RTNL();
-	xa_cmpxchg_bh(&inet->devs, imq->index, dev, NULL, GFP_KERNEL);
+	/* Not the device that has the index, if this one was never registered. */
+	xa_cmpxchg(&inet->devs, imq->index, dev, NULL, GFP_KERNEL);
+	clear_bit(0, &inet->missing_logged);
 }
 
 /* A device is found by its index only once it can be freed by RCU. */
@@ -125,17 +126,18 @@ static int imq_register(struct net_device *dev, u16 index)
 	struct imq_dev *imq = netdev_priv(dev);
 	int err;
 
-	err = xa_reserve_bh(&inet->devs, index, GFP_KERNEL);
+	err = xa_reserve(&inet->devs, index, GFP_KERNEL_ACCOUNT);
 	if (err)
 		return err;
 
 	imq->index = index;
 	err = register_netdevice(dev);
 	if (err) {
-		xa_erase_bh(&inet->devs, index);
+		xa_release(&inet->devs, index);
 		return err;
 	}
-	xa_store_bh(&inet->devs, index, dev, GFP_KERNEL);
+	xa_store(&inet->devs, index, dev, GFP_KERNEL);
+	clear_bit(0, &inet->missing_logged);
 
 	return 0;
 }
@@ -256,7 +258,7 @@ static int __net_init imq_net_init(struct net *net)
 {
 	struct imq_net *inet = net_generic(net, imq_net_id);
 
-	xa_init_flags(&inet->devs, XA_FLAGS_LOCK_BH);
+	xa_init(&inet->devs);
 
 	return 0;
 }
@@ -338,9 +340,13 @@ static int __init imq_module_init(void)
 	if (err)
 		return err;
 
-	err = register_pernet_subsys(&imq_net_ops);
+	err = imq_cells_init();
 	if (err)
 		return err;
+
+	err = register_pernet_subsys(&imq_net_ops);
+	if (err)
+		goto exit_cells;
 
 	err = rtnl_link_register(&imq_link_ops);
 	if (err)
@@ -358,6 +364,8 @@ unregister_link:
 	rtnl_link_unregister(&imq_link_ops);
 unregister_pernet:
 	unregister_pernet_subsys(&imq_net_ops);
+exit_cells:
+	imq_cells_exit();
 
 	return err;
 }
@@ -367,6 +375,7 @@ static void __exit imq_module_exit(void)
 	nf_imq_unregister();
 	rtnl_link_unregister(&imq_link_ops);
 	unregister_pernet_subsys(&imq_net_ops);
+	imq_cells_exit();
 }
 
 module_init(imq_module_init);

@@ -13,8 +13,6 @@ struct imq_choose_case {
 	u32 attr;		/* or NONE */
 	u16 taken[4];
 	unsigned int num_taken;
-	u16 missed[2];		/* a packet has asked for it in vain */
-	unsigned int num_missed;
 
 	/* output as expected */
 	int index;
@@ -57,17 +55,6 @@ static const struct imq_choose_case imq_choose_cases[] = {
 		.taken = { 0, 1, 3, 65535 }, .num_taken = 4,
 		.index = 2,
 	}, {
-		.name = "another name: one asked for in vain is free",
-		.dev = "shape", .attr = NONE,
-		.taken = { 0 }, .num_taken = 1,
-		.missed = { 1, 2 }, .num_missed = 2,
-		.index = 1,
-	}, {
-		.name = "number of the name was asked for in vain",
-		.dev = "imq7", .attr = NONE,
-		.missed = { 7 }, .num_missed = 1,
-		.index = 7,
-	}, {
 		.name = "number of the name is taken",
 		.dev = "imq7", .attr = NONE,
 		.taken = { 7 }, .num_taken = 1,
@@ -92,11 +79,6 @@ static const struct imq_choose_case imq_choose_cases[] = {
 		.taken = { 9 }, .num_taken = 1,
 		.index = -EEXIST,
 		.message = "index 9 is in use",
-	}, {
-		.name = "given, was asked for in vain",
-		.dev = "shape", .attr = 9,
-		.missed = { 9 }, .num_missed = 1,
-		.index = 9,
 	},
 };
 
@@ -125,7 +107,7 @@ static struct imq_test_net *imq_test_net(struct kunit *test)
 				GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, tn->gen);
 
-	xa_init_flags(&tn->inet.devs, XA_FLAGS_LOCK_BH);
+	xa_init(&tn->inet.devs);
 	err = kunit_add_action_or_reset(test, imq_test_destroy, &tn->inet);
 	KUNIT_ASSERT_EQ(test, err, 0);
 	tn->gen->ptr[imq_net_id] = &tn->inet;
@@ -137,7 +119,7 @@ static struct imq_test_net *imq_test_net(struct kunit *test)
 static void imq_test_store(struct kunit *test, struct imq_test_net *tn,
 			   u16 index, void *entry)
 {
-	void *old = xa_store_bh(&tn->inet.devs, index, entry, GFP_KERNEL);
+	void *old = xa_store(&tn->inet.devs, index, entry, GFP_KERNEL);
 
 	KUNIT_ASSERT_EQ(test, 0, xa_err(old));
 }
@@ -160,8 +142,6 @@ static void imq_test_choose(struct kunit *test)
 
 	for (i = 0; i < c->num_taken; i++)
 		imq_test_store(test, tn, c->taken[i], tn);
-	for (i = 0; i < c->num_missed; i++)
-		imq_test_store(test, tn, c->missed[i], xa_mk_value(0));
 
 	index = imq_index_choose(&tn->net, c->dev,
 				 c->attr == NONE ? NULL : &attr.nla, &extack);
@@ -190,7 +170,7 @@ static void imq_test_choose_full(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, extack._msg,
 			   "all indexes (0-65535) are in use");
 
-	xa_erase_bh(&tn->inet.devs, NF_IMQ_INDEX_MAX);
+	xa_erase(&tn->inet.devs, NF_IMQ_INDEX_MAX);
 	KUNIT_EXPECT_EQ(test, NF_IMQ_INDEX_MAX,
 			imq_index_choose(&tn->net, "shape", NULL, &extack));
 }
@@ -200,8 +180,6 @@ static void imq_test_find(struct kunit *test)
 	struct imq_test_net *tn = imq_test_net(test);
 	struct imq_test_net *other = imq_test_net(test);
 
-	KUNIT_EXPECT_NULL(test, imq_find(&tn->net, 3));
-	imq_test_store(test, tn, 3, xa_mk_value(0));
 	KUNIT_EXPECT_NULL(test, imq_find(&tn->net, 3));
 	imq_test_store(test, tn, 3, tn);
 	KUNIT_EXPECT_PTR_EQ(test, imq_find(&tn->net, 3), (void *)tn);

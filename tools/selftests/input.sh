@@ -79,6 +79,23 @@ not_moved() {
 	equal "devices there" "$(w ip -o link show type imq | wc -l)" 0
 }
 
+# Without a link layer header, there is no place for a tag in line; packets would
+# be taken for foreign ones.
+vlan_tags() {
+	local feature
+
+	new_ns "$R"
+	r ip link add imq0 type imq
+	for feature in tx-vlan-offload tx-vlan-stag-hw-insert; do
+		r ethtool -K imq0 "$feature" off 2>/dev/null || true
+		equal "$feature" "$(r ethtool -k imq0 | sed -n "s/^$feature: //p")" \
+			"on [fixed]"
+	done
+	r ethtool -K imq0 tx-tcp-segmentation off
+	equal "tx-tcp-segmentation" \
+		"$(r ethtool -k imq0 | sed -n 's/^\ttx-tcp-segmentation: //p')" off
+}
+
 tx_queues() {
 	local count
 
@@ -402,6 +419,7 @@ imq_test "index out of range" index_out_of_range
 imq_test "index can't be changed" index_fixed
 imq_test "a device can't be moved" not_moved
 imq_test "number of tx queues" tx_queues
+imq_test "VLAN tags stay beside the frame" vlan_tags
 imq_test "counters by rtnetlink" counters
 imq_test "ip link ... type imq index" ip_index
 imq_test "ip -s -d link show" ip_counters
