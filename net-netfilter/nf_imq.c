@@ -20,6 +20,7 @@
 
 #define pr_fmt(fmt) "imq: " fmt
 
+#include <linux/cpumask.h>
 #include <linux/hash.h>
 #include <linux/if_vlan.h>
 #include <linux/if_bridge.h>
@@ -29,16 +30,20 @@
 #include <linux/netfilter_bridge.h>
 #include <linux/netfilter_netdev.h>
 #include <linux/proc_fs.h>
+#include <linux/sched/isolation.h>
 #include <linux/seq_file.h>
 #include <linux/seq_file_net.h>
 #include <net/dst.h>
 #include <net/inet_sock.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
+#include <net/netfilter/nf_conntrack.h>
 #include <net/netfilter/nf_imq.h>
 #include <net/netns/generic.h>
 #include <net/request_sock.h>
 #include <net/sch_generic.h>
 #include <net/sock.h>
+#include <net/xfrm.h>
 
 #include <asm/sections.h>
 
@@ -224,6 +229,17 @@ static void nf_imq_pull(struct sk_buff *skb, int len)
 		__skb_push(skb, -len);
 }
 
+/* What segments will lack */
+static void nf_imq_save_gso(const struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	if (ext->mac_off > 0 && ext->mac_off <= NF_IMQ_MAC_MAX) {
+		memcpy(ext->mac, skb->data - ext->mac_off, ext->mac_off);
+		ext->flags |= NF_IMQ_F_MAC_HEADER;
+	}
+	if (ipv6_has_hopopt_jumbo(skb))
+		ext->flags |= NF_IMQ_F_JUMBO;
+}
+
 static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
 	int len = nf_imq_pull_len(skb);
@@ -240,11 +256,8 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
 						     NF_IMQ_UNSET;
 
-	if (skb_is_gso(skb) && ext->mac_off > 0 &&
-	    ext->mac_off <= NF_IMQ_MAC_MAX) {
-		memcpy(ext->mac, skb->data - ext->mac_off, ext->mac_off);
-		ext->flags |= NF_IMQ_F_MAC_HEADER;
-	}
+	if (skb_is_gso(skb))
+		nf_imq_save_gso(skb, ext);
 }
 
 /* Remember the hook by what it is: the ruleset may change before the packet
@@ -277,21 +290,32 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 	}
 }
 
+/* Senders move between CPUs: what a socket sends goes on at one of them, in
+ * order, but not at one that shall be left in peace.
+ */
+static int nf_imq_sock_cpu(const struct sock *sk)
+{
+	const struct cpumask *mask = housekeeping_cpumask(HK_TYPE_DOMAIN);
+	int cpu = reciprocal_scale(hash_ptr(sk, 32), nr_cpu_ids);
+
+	cpu = cpumask_next_and(cpu - 1, cpu_online_mask, mask);
+	if (cpu >= nr_cpu_ids)
+		cpu = cpumask_first_and(cpu_online_mask, mask);
+
+	return cpu < nr_cpu_ids ? cpu : smp_processor_id();
+}
+
 /* A packet goes on at the CPU that it came from, so that one shaped device does
- * not serialise all forwarding. Senders move between CPUs: what a local socket
- * sends goes on at one of them, in order.
+ * not serialise all forwarding.
  */
 static int nf_imq_home_cpu(const struct sk_buff *skb)
 {
 	const struct sock *sk = skb->sk;
-	int cpu;
 
 	if (!sk || !sk_fullsock(sk) || !sk_is_inet(sk))
 		return smp_processor_id();
 
-	cpu = reciprocal_scale(hash_ptr(sk, 32), nr_cpu_ids);
-
-	return cpu_online(cpu) ? cpu : smp_processor_id();
+	return nf_imq_sock_cpu(sk);
 }
 
 /* A tunnel's packets may carry a device of its own namespace at the hooks of the
@@ -391,6 +415,23 @@ static bool nf_imq_restore_mac(struct sk_buff *skb,
 	return true;
 }
 
+/* GSO has removed a header that was accounted for: ipv6_hopopt_jumbo_remove(). */
+static void nf_imq_restore_jumbo(struct sk_buff *skb,
+				 const struct nf_imq_ext *ext)
+{
+	const unsigned int len = sizeof(struct hop_jumbo_hdr);
+
+	if (ext->thoff == ext->nhoff + (int)(sizeof(struct ipv6hdr) + len))
+		skb->transport_header -= len;
+
+	/* as ipv6_parse_hopopts() has left it */
+	if (ext->pf == NFPROTO_IPV6 && ext->hook <= NF_INET_LOCAL_IN &&
+	    IP6CB(skb)->flags & IP6SKB_HOPBYHOP) {
+		IP6CB(skb)->nhoff = offsetof(struct ipv6hdr, nexthdr);
+		IP6CB(skb)->flags &= ~IP6SKB_HOPBYHOP;
+	}
+}
+
 /* Undo nf_imq_save() and take the extension off. The caller sets skb->dev. */
 static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
@@ -412,6 +453,8 @@ static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 		skb->tstamp_type = ext->tstamp_type;
 	}
 	memcpy(skb->cb, ext->cb, sizeof(ext->cb));
+	if (unlikely(ext->flags & NF_IMQ_F_JUMBO) && !ipv6_has_hopopt_jumbo(skb))
+		nf_imq_restore_jumbo(skb, ext);
 	nf_imq_restore_bridge(skb, ext);
 	nf_imq_restore_sk(skb, ext);
 	__skb_ext_del(skb, SKB_EXT_IMQ);
@@ -736,20 +779,57 @@ static bool nf_imq_fit_hook(const struct sk_buff *skb,
 	}
 }
 
+/* Copies of the first packet of a connection, by a bridge or for multicast. Each
+ * would confirm it, and the first one could be elsewhere by then. As for NFQUEUE
+ * (nf_ct_drop_unconfirmed()), queueing is not for them; a template, which many
+ * packets have, is never confirmed.
+ */
+static bool nf_imq_ct_shared(const struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	const struct nf_conn *ct = (const void *)skb_nfct(skb);
+
+	return ct && !nf_ct_is_confirmed(ct) && !nf_ct_is_template(ct) &&
+	       refcount_read(&ct->ct_general.use) > 1;
+#else
+	return false;
+#endif
+}
+
+/* ESP that is left to the device it goes out by: validate_xmit_xfrm() */
+static bool nf_imq_unencrypted(struct sk_buff *skb)
+{
+#ifdef CONFIG_XFRM_OFFLOAD
+	const struct xfrm_offload *xo = xfrm_offload(skb);
+
+	return xo && !(xo->flags & (XFRM_XMIT | XFRM_GRO)) &&
+	       xfrm_input_state(skb)->xso.dir != XFRM_DEV_OFFLOAD_IN;
+#else
+	return false;
+#endif
+}
+
 /* Packets that a transmit path passes unmodified */
-static bool nf_imq_fit_packet(const struct sk_buff *skb,
+static bool nf_imq_fit_packet(struct sk_buff *skb,
 			      const struct nf_hook_state *state)
 {
 	/* The hook's caller would go on with a reference of ours. */
 	if (skb_shared(skb) || nf_imq_inside(skb, state))
+		return false;
+	if (nf_imq_ct_new(skb) && nf_imq_ct_shared(skb))
+		return false;
+
+	/* Segments would lack it. */
+	if (skb_is_gso(skb) && skb_mac_header_was_set(skb) &&
+	    -skb_mac_offset(skb) > NF_IMQ_MAC_MAX)
 		return false;
 
 	/* Qdiscs can't account a packet without a byte. */
 	if (skb->len <= max(skb_network_offset(skb), 0))
 		return false;
 
-	/* sk_validate_xmit_skb() would drop it, or encrypt it for good. */
-	if (skb_is_decrypted(skb))
+	/* This device would drop it, or encrypt it for good. */
+	if (skb_is_decrypted(skb) || nf_imq_unencrypted(skb))
 		return false;
 #ifdef CONFIG_SOCK_VALIDATE_XMIT
 	if (skb->sk && sk_fullsock(skb->sk) && skb->sk->sk_validate_xmit_skb)

@@ -44,6 +44,9 @@ enum {
 					   */
 	NF_IMQ_F_MAC_HEADER	= BIT(6), /* @mac is valid */
 	NF_IMQ_F_TAGGED		= BIT(7), /* begins with a VLAN tag in line */
+	NF_IMQ_F_JUMBO		= BIT(8), /* IPv6 BIG TCP, with the hop-by-hop
+					   * header that GSO removes
+					   */
 };
 
 /**
@@ -81,9 +84,9 @@ enum {
  * @nhoff: network offset with which the packet enters, and must leave
  * @pulled: bytes by which skb->data was moved forward for the device
  * @pf: protocol family of the hook
+ * @flags: NF_IMQ_F_*
  * @hook: number of the hook
  * @tstamp_type: skb->tstamp_type, with NF_IMQ_F_RX
- * @flags: NF_IMQ_F_*
  * @mac: copy of a GSO packet's mac header, with NF_IMQ_F_MAC_HEADER
  *
  * Attached as SKB_EXT_IMQ. Written by the one owner of the skb before it enters
@@ -128,9 +131,9 @@ struct nf_imq_ext {
 	s16			nhoff;
 	s8			pulled;
 	u8			pf;
+	u16			flags;
 	u8			hook;
 	u8			tstamp_type;
-	u8			flags;
 	u8			mac[NF_IMQ_MAC_MAX];
 };
 
@@ -230,13 +233,27 @@ static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
 }
 
 /**
+ * nf_imq_ct_new - whether a packet's connection may not be confirmed yet
+ * @skb: packet
+ *
+ * conntrack has such a connection changed by one packet only, with no lock.
+ */
+static inline bool nf_imq_ct_new(const struct sk_buff *skb)
+{
+	unsigned int ctinfo = skb_get_nfct(skb) & NFCT_INFOMASK;
+
+	return ctinfo == IP_CT_NEW || ctinfo == IP_CT_RELATED;
+}
+
+/**
  * nf_imq_claim - hand a packet back to the hook that is sending it
  * @skb: packet in ndo_start_xmit()
  * @ext: its state
  *
  * A packet that the qdisc lets through in the very call that brought it can go
  * on there, as if it had never left: no lock is held by then that was not held
- * when the hook ran.
+ * when the hook ran. Not if it has clones, and they could go on elsewhere at the
+ * same time, with a new connection: it follows them.
  *
  * Context: bottom halves off.
  * Return: true if the packet is the caller's no more.
@@ -247,6 +264,8 @@ static inline bool nf_imq_claim(const struct sk_buff *skb,
 	struct nf_imq_own *own = this_cpu_ptr(&nf_imq_own);
 
 	if (own->skb != skb || own->token != ext->token)
+		return false;
+	if (refcount_read(&skb->extensions->refcnt) > 1 && nf_imq_ct_new(skb))
 		return false;
 
 	own->skb = NULL;

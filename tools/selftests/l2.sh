@@ -259,6 +259,60 @@ br_netfilter_tcp() {
 	no_other_counter "$R" imq1
 }
 
+# A bridge floods copies, of which conntrack can't have two confirmed. The first
+# packet of each connection passes unshaped, and all others wait.
+br_netfilter_flood() {
+	local where
+
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	switch
+	shaper deferred
+	r nft -f - <<-EOT
+	table ip t {
+		chain pre {
+			type filter hook prerouting priority 0
+			udp dport 5000 ct state new,established
+		}
+		chain post {
+			type filter hook postrouting priority srcnat - 1
+			udp dport 5000 imq todev 0
+		}
+	}
+	EOT
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
+	for where in "$R" "$H2"; do
+		background "${where##*-}" ip netns exec "$where" timeout 20 python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5000))
+print("ready", flush=True)
+while True:
+    print(s.recv(100).decode(), flush=True)
+'
+		wait_for 5 grep -q ready "$imq_tmp/out.${where##*-}"
+	done
+	h1 python3 -c '
+import socket, sys, time
+for i in range(int(sys.argv[1])):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    s.sendto(b"first", ("10.0.9.255", 5000))
+    s.sendto(b"second", ("10.0.9.255", 5000))
+    time.sleep(0.02)
+' "$COUNT"
+	wait_for 5 backlog_is "$R" imq0 0
+	sleep 0.2
+	for where in "$R" "$H2"; do
+		equal "received by ${where##*-}" \
+			"$(background_end "${where##*-}" | grep -v ready | sort | uniq -c | xargs)" \
+			"$COUNT first $COUNT second"
+	done
+	equal "first packets, which passed" "$(stat_of "$R" imq0 bypass_unfit)" "$COUNT"
+	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
+		"$COUNT $COUNT"
+}
+
 # Tagged frames that iptables sees, with the tags beside the frame (in hardware,
 # as it were) or in it. They keep the tag, and its priority.
 br_netfilter_vlan() {
@@ -544,6 +598,7 @@ done
 imq_test "bridge, deleted with packets queued" bridge_deleted
 imq_test "F23 br_netfilter, direct" br_netfilter iptables-legacy direct
 imq_test "F23 br_netfilter, deferred" br_netfilter iptables-legacy deferred
+imq_test "F23 br_netfilter, copies of a new connection" br_netfilter_flood
 for how in direct deferred tbf; do
 	imq_test "F23 br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
 done

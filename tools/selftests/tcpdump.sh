@@ -196,6 +196,38 @@ big_tcp() {
 	no_other_counter "$R" imq0
 }
 
+# Split by a qdisc, their segments have no hop-by-hop header, which is taken into
+# account when they are received here.
+big_tcp_split() {
+	local out errors
+
+	topology
+	have_nft
+	r nft -f - <<-EOT
+	table ip6 t {
+		chain pre {
+			type filter hook prerouting priority mangle
+			tcp dport 5003 imq todev 0
+		}
+	}
+	EOT
+	h1 "$imq_dir/imq_packets.py" big eth0 200000 || skip "the kernel has no BIG TCP"
+	h1 sysctl -qw net.ipv4.tcp_tso_rtt_log=30
+	r tc qdisc replace dev imq0 root tbf rate 10gbit burst 20000 limit 10m
+	background longest ip netns exec "$R" "$imq_dir/imq_packets.py" longest lan1
+	wait_for 10 grep -q ready "$imq_tmp/out.longest" || fail "no packet socket"
+	out=$(tcp "from=$H1,to=$R,dst=fd00:1::1,port=5003,bytes=12000000,chunk=1000000")
+	equal "data is intact" "$(field intact "$out")" yes
+	out=$(background_end longest | tail -n 1)
+	within "bytes of the longest packet" "$(field longest "$out")" 65537 200000
+	# shellcheck disable=SC2016 # for awk
+	errors=$(r awk '/^Ip6In(HdrErrors|UnknownProtos) / { sum += $2 } END { print sum }' \
+		/proc/net/snmp6)
+	equal "segments with wrong headers" "$errors" 0
+	within "segments" "$(left "$R" imq0)" $((12000000 / 1448)) 100000
+	no_other_counter "$R" imq0
+}
+
 imq_begin
 for front_end in iptables-legacy nft; do
 	imq_test "F15 $front_end, -i imq0 decodes" on_imq "$front_end"
@@ -207,4 +239,5 @@ for front_end in iptables-legacy nft; do
 	imq_test "F17 $front_end, BIG TCP, IPv4" big_tcp "$front_end" 198.51.100.2
 	imq_test "F17 $front_end, BIG TCP, IPv6" big_tcp "$front_end" 2001:db8:f::2
 done
+imq_test "F17 BIG TCP, split, received" big_tcp_split
 imq_end
