@@ -10,8 +10,8 @@ T := tools
 CONFIG ?= um-builtin
 # Where `make quilt` lays the patched kernel source for editing.
 QUILT ?= work/linux
-# Where `make demo` writes table, plots and numbers.
-OUT ?= out/demo
+# Where `make demo` and `make bench` write tables, plots and numbers.
+OUT ?= out/$@
 
 # Taken from the command line to the scripts.
 export IMQ_CACHE IMQ_JOBS IMQ_KERNEL IMQ_OFFLINE KERNEL_SRC
@@ -28,7 +28,7 @@ help: ## this list
 	@sed -n 's/^#= \([A-Z0-9_]*\) *\(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 #= CONFIG         kernel configuration for "make kernel" (um-builtin, um-module...)
 #= QUILT          directory for "make quilt" (work/linux)
-#= OUT            directory for the results of "make demo" (out/demo)
+#= OUT            directory for the results of "make demo" and "make bench" (out/TARGET)
 #= TESTS          only these selftests in "make check", e.g. "howto nat"
 #= GROUPS         only these groups in "make check", e.g. "static module"
 #= TIME           seconds of "make soak" (3600)
@@ -43,6 +43,10 @@ help: ## this list
 .PHONY: demo
 demo: deps-demo ## build all, boot, and show a shared link: no shaper, IFB, IMQ
 	@$(T)/demo/demo.sh $(OUT)
+
+.PHONY: bench
+bench: deps-bench ## count instructions per packet: none, IFB, IMQ; on several qdiscs
+	@$(T)/bench/bench.sh $(OUT)
 
 .PHONY: check
 check: deps-check ## run all tests; the last line counts them
@@ -90,8 +94,8 @@ refresh: ## bring edits made in $(QUILT) back into patches and source folders
 deps: ## install the Debian packages needed by all targets
 	@$(T)/deps.sh
 
-.PHONY: deps-build deps-demo deps-check
-deps-build deps-demo deps-check: deps-%:
+.PHONY: deps-build deps-demo deps-bench deps-check
+deps-build deps-demo deps-bench deps-check: deps-%:
 	@$(T)/deps.sh $*
 
 .PHONY: clean

@@ -4,7 +4,7 @@
 # Usage: tools/deps.sh [-n] [GROUP...]
 #
 # Installs the Debian packages that GROUP needs, as listed in tools/deps.list:
-# build (kernel and userland), demo, check (the default is all three).
+# build (kernel and userland), demo, bench, check (the default is all four).
 # Nothing is run, not even as root, when all of them are installed.
 #
 #   -n   only print what is missing; exit status 1 if anything is
@@ -16,17 +16,17 @@ only_print=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	-n) only_print=1 ;;
-	build|demo|check) break ;;
+	build|demo|bench|check) break ;;
 	*) usage ;;
 	esac
 	shift
 done
-[ $# -gt 0 ] || set -- build demo check
+[ $# -gt 0 ] || set -- build demo bench check
 
 wanted=$(for group; do
 	case $group in
 	build) echo build ;;
-	demo|check) echo build; echo guest; echo "$group" ;;
+	demo|bench|check) echo build; echo guest; echo "$group" ;;
 	*) usage ;;
 	esac
 done | sort -u | while read -r group; do

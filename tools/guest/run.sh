@@ -24,6 +24,7 @@
 #   --qemu          KERNEL is for qemu-system-x86_64 (implied by its image)
 #   --smp N         processors, --qemu only (default 2)
 #   --icount        --qemu only: time counts instructions (one processor)
+#   --plugin ARG    --qemu only: a plugin for its TCG, as its -plugin takes it
 #   --keep-splat    a kernel warning does not fail the run
 #   --tty           stdin and stdout of the command are this terminal (not --qemu)
 #   -q              no word on stderr when all went well
@@ -37,7 +38,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 
 kernel='' shares=() prefixes=() envs=() mem=1G limit=600 logdir='' append=()
-qemu='' smp=2 icount='' keep_splat='' quiet='' tty=''
+qemu='' smp=2 icount='' plugin='' keep_splat='' quiet='' tty=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--out) shares+=("$2"); shift ;;
@@ -50,6 +51,7 @@ while [ $# -gt 0 ]; do
 	--qemu) qemu=1 ;;
 	--smp) smp=$2; shift ;;
 	--icount) icount=1 smp=1 ;;
+	--plugin) plugin=$2; shift ;;
 	--keep-splat) keep_splat=1 ;;
 	--tty) tty=1 ;;
 	-q) quiet=1 ;;
@@ -192,7 +194,7 @@ start_qemu() {
 	done < <(cat "$job/shares"; echo "$job")
 	setsid qemu-system-x86_64 -M microvm,acpi=off,pcie=off \
 		-accel "tcg${icount:+,thread=single}" -cpu max -m "$mb" -smp "$smp" \
-		${icount:+-icount shift=0,sleep=off} \
+		${icount:+-icount shift=0,sleep=off} ${plugin:+-plugin "$plugin"} \
 		-nodefaults -no-user-config -no-reboot -display none \
 		-kernel "$kernel/bzImage" "${fs[@]}" \
 		-chardev "file,id=log,path=$logdir/console.log" -serial chardev:log \

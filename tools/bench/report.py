@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Usage: report.py [--quick] DIR
+
+Reads DIR/raw/*.tsv, one file for each boot (lines as guest.sh prints them), and
+writes DIR/table.md, DIR/bench.json and, for plot.sh, DIR/plot.csv. Prints the table.
+
+Figures are instructions per packet, the mean over the boots. "spread" is the
+difference between the largest and the smallest of them, as a share of the mean.
+  overhead   what a case takes beyond the floor of the same qdisc and arrival
+  ratio      overhead, as a share of IFB's
+
+--quick: whatever there is, and no goals.
+
+Exit status: 0 when all goals are met, 1 when not, 2 when figures are missing.
+"""
+import json
+import os
+import sys
+from collections import defaultdict
+from glob import glob
+
+QDISCS = {
+    "pfifo": "pfifo", "htb": "htb, 1 class", "htb100": "htb, 100 classes by mark",
+    "fq_codel": "fq_codel", "cake": "cake",
+}
+ARRIVALS = {"lone": "lone packets", "burst": "bursts of 32"}
+IMQ = ("imq-nft", "imq-iptables")
+
+# The goals
+MAX_RATIO = 0.60		# of IFB's overhead
+MAX_UNUSED = 0.2		# percent over the kernel without the series
+MAX_SCALE = 5.0			# percent between few and many
+MAX_SPREAD = 0.1		# percent between boots
+MAX_QUEUED = 256		# bytes beyond a packet in a real device's queue
+MAX_DEVICE = 5.0		# percent of memory over IFB's devices
+
+
+class Missing(Exception):
+    """A figure that should be there is not."""
+
+
+class Figures:
+    """Instructions per packet by kernel, arrival, qdisc and case."""
+
+    def __init__(self, directory):
+        self.runs = defaultdict(list)
+        self.memory = defaultdict(list)
+        self.release = {}
+        for name in sorted(glob(os.path.join(directory, "raw", "*.tsv"))):
+            with open(name, encoding="ascii") as f:
+                for line in f:
+                    if line.startswith("memory"):
+                        _, _, what, size = line.rstrip("\n").split("\t")
+                        self.memory[what].append(int(size))
+                        continue
+                    (_, release, arrival, qdisc, case, _,
+                     packets, ns) = line.rstrip("\n").split("\t")
+                    kernel = "plain" if release.endswith("-plain") else "imq"
+                    self.release[kernel] = release
+                    self.runs[kernel, arrival, qdisc, case].append(int(ns) / int(packets))
+        if not self.runs:
+            raise Missing("no results in %s/raw" % directory)
+
+    def get(self, arrival, qdisc, case, kernel="imq"):
+        """The mean."""
+        runs = self.runs.get((kernel, arrival, qdisc, case))
+        if not runs:
+            raise Missing("no %s, %s, %s on the kernel %s" % (arrival, qdisc, case, kernel))
+        return sum(runs) / len(runs)
+
+    def has(self, *key):
+        """Whether the imq kernel has measured it."""
+        return ("imq",) + key in self.runs
+
+    def bytes(self, what):
+        """Memory, the mean."""
+        if what not in self.memory:
+            raise Missing("no memory of %s" % what)
+        return sum(self.memory[what]) / len(self.memory[what])
+
+    def spread(self):
+        """The largest one in percent, and its key."""
+        return max((100 * (max(runs) - min(runs)) / max(runs), key)
+                   for key, runs in self.runs.items())
+
+    def boots(self):
+        """How often each was measured, at least."""
+        return min(len(runs) for runs in self.runs.values())
+
+    def floor(self, arrival, qdisc):
+        """What the detour is added to."""
+        return self.get(arrival, qdisc, "floor")
+
+    def overhead(self, arrival, qdisc, case):
+        """Beyond the floor."""
+        return self.get(arrival, qdisc, case) - self.floor(arrival, qdisc)
+
+
+def number(x):
+    """1234.5 as 1,234 or so"""
+    return "{:,.0f}".format(x)
+
+
+def table(head, rows):
+    """A table in Markdown, all columns but the first to the right."""
+    widths = [max(len(r[i]) for r in [head] + rows) for i in range(len(head))]
+
+    def line(cells):
+        return "| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w)
+                                 for i, (c, w) in enumerate(zip(cells, widths))) + " |"
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":"
+                          for i, w in enumerate(widths)) + "|"
+    return [line(head), rule] + [line(r) for r in rows]
+
+
+def main_tables(fig):
+    """One table for each way of arriving."""
+    out = []
+    for arrival, title in ARRIVALS.items():
+        rows = []
+        for qdisc in QDISCS:
+            if not fig.has(arrival, qdisc, "floor"):
+                continue
+            row = [QDISCS[qdisc], number(fig.floor(arrival, qdisc))]
+            ifb = None
+            if fig.has(arrival, qdisc, "ifb"):
+                ifb = fig.overhead(arrival, qdisc, "ifb")
+            row.append("+ " + number(ifb) if ifb else "")
+            for case in IMQ:
+                if not fig.has(arrival, qdisc, case):
+                    row += ["", ""]
+                    continue
+                over = fig.overhead(arrival, qdisc, case)
+                row += ["+ " + number(over), "%.2f" % (over / ifb) if ifb else ""]
+            rows.append(row)
+        if rows:
+            out += ["", "**%s**" % title.capitalize(), ""]
+            out += table(["qdisc", "floor", "IFB", "IMQ, nft", "of IFB's", "IMQ, iptables",
+                          "of IFB's"], rows)
+    return out
+
+
+class Goals:
+    """Claims with a figure and a limit."""
+
+    def __init__(self):
+        self.list = []
+
+    def add(self, what, value, limit, form):
+        """value must not be above limit."""
+        self.list.append({"what": what, "value": value, "limit": limit,
+                          "met": value <= limit, "text": form % value})
+
+    def met(self):
+        """All of them."""
+        return all(g["met"] for g in self.list)
+
+    def lines(self):
+        """As a table."""
+        return table(["goal", "limit", "measured", ""],
+                     [[g["what"], "%g" % g["limit"], g["text"], "" if g["met"] else "MISSED"]
+                      for g in self.list])
+
+
+def judge(fig):
+    """The goals of the whole benchmark."""
+    goals = Goals()
+    for arrival, title in ARRIVALS.items():
+        for case in IMQ:
+            ratio, qdisc = max((fig.overhead(arrival, q, case) / fig.overhead(arrival, q, "ifb"), q)
+                               for q in QDISCS)
+            goals.add("%s, %s: of IFB's overhead, at most (%s)" % (case, title, qdisc), ratio,
+                      MAX_RATIO, "%.2f")
+    for arrival, title in ARRIVALS.items():
+        plain = fig.get(arrival, "pfifo", "none", "plain")
+        for case, what in (("none", "no IMQ rule"), ("elsewhere", "IMQ rules in another namespace")):
+            more = 100 * (fig.get(arrival, "pfifo", case) / plain - 1)
+            goals.add("%s, %s: over the kernel without the series, percent" % (what, title), more,
+                      MAX_UNUSED, "%+.2f")
+    one, many = (fig.get("lone", "pfifo", c) for c in ("map:1000:1", "map:1000:1000"))
+    goals.add("1,000 devices instead of one, percent", 100 * (many / one - 1), MAX_SCALE, "%+.1f")
+    few, many = (fig.get("lone", "pfifo", c) for c in ("map:10:1", "map:10000:1"))
+    goals.add("a map of 10,000 customers instead of 10, percent", 100 * (many / few - 1),
+              MAX_SCALE, "%+.1f")
+    goals.add("a waiting packet: bytes beyond what it has in another device's queue",
+              fig.bytes("packet imq-nft") - fig.bytes("packet floor"), MAX_QUEUED, "%.0f")
+    goals.add("memory of a device: over IFB's, percent",
+              100 * (fig.bytes("device imq") / fig.bytes("device ifb") - 1), MAX_DEVICE, "%+.1f")
+    goals.add("spread between boots, percent", fig.spread()[0], MAX_SPREAD, "%.3f")
+    return goals
+
+
+def notes(fig):
+    """What else there is to know, in lines."""
+    out = []
+    for arrival, title in ARRIVALS.items():
+        if not fig.has(arrival, "pfifo", "none"):
+            continue
+        none = fig.get(arrival, "pfifo", "none")
+        out.append("%s: none %s" % (title, number(none)) + "".join(
+            ", %s %s" % (name, number(fig.get(arrival, "pfifo", name)))
+            for name in ("floor-nft", "floor-iptables") if fig.has(arrival, "pfifo", name)))
+    for c, d in ((10, 1), (10000, 1), (1000, 1), (1000, 1000)):
+        case = "map:%d:%d" % (c, d)
+        if fig.has("lone", "pfifo", case):
+            total = fig.get("lone", "pfifo", case)
+            line = "map of %s to %s devices: %s" % (number(c), number(d), number(total))
+            if fig.has("lone", "pfifo", "floor-dst:%d" % c):
+                line += ", + %s" % number(total - fig.get("lone", "pfifo", "floor-dst:%d" % c))
+            out.append(line)
+    for what in fig.memory:
+        out.append("memory of a %s: %s bytes" % (what, number(fig.bytes(what))))
+    return out
+
+
+def write_plot(fig, name):
+    """The overheads, for plot.sh."""
+    with open(name, "w", encoding="ascii") as f:
+        f.write("# kernel %s\n# goal %g\n" % (fig.release["imq"], MAX_RATIO))
+        f.write("# arrival,qdisc,overhead of ifb," + ",".join(IMQ) + "\n")
+        for arrival in ARRIVALS:
+            for qdisc in QDISCS:
+                f.write(",".join([arrival, qdisc] + [
+                    "%.1f" % fig.overhead(arrival, qdisc, c) for c in ("ifb",) + IMQ]) + "\n")
+
+
+def main():
+    """See above."""
+    args = sys.argv[1:]
+    quick = args[:1] == ["--quick"]
+    if quick:
+        args.pop(0)
+    if len(args) != 1 or args[0].startswith("-"):
+        sys.stderr.write(__doc__)
+        return 2
+    directory = args[0]
+    try:
+        fig = Figures(directory)
+        lines = ["Linux %s; instructions per packet, mean of %d boots, spread at most %.3f %%"
+                 % (fig.release.get("imq") or fig.release["plain"], fig.boots(), fig.spread()[0])]
+        if quick:
+            rows = [[a, q, c, number(fig.get(a, q, c, k)),
+                     number(fig.overhead(a, q, c)) if fig.has(a, q, "floor") else ""]
+                    for k, a, q, c in fig.runs]
+            lines += [""] + table(["arrival", "qdisc", "case", "total", "over floor"], rows)
+        lines += main_tables(fig)
+        goals = Goals() if quick else judge(fig)
+        if not quick:
+            write_plot(fig, os.path.join(directory, "plot.csv"))
+    except Missing as e:
+        sys.stderr.write("report.py: %s\n" % e)
+        return 2
+    extra = notes(fig)
+    if extra:
+        lines += [""] + ["- " + line for line in extra]
+    if goals.list:
+        lines += [""] + goals.lines()
+    text = "\n".join(lines) + "\n"
+    with open(os.path.join(directory, "table.md"), "w", encoding="ascii") as f:
+        f.write(text)
+    sys.stdout.write(text)
+    with open(os.path.join(directory, "bench.json"), "w", encoding="ascii") as f:
+        json.dump({
+            "kernel": fig.release,
+            "unit": "instructions per packet",
+            "figures": [{"kernel": k, "arrival": a, "qdisc": q, "case": c, "runs": runs}
+                        for (k, a, q, c), runs in fig.runs.items()],
+            "memory": fig.memory,
+            "goals": goals.list,
+        }, f, indent=1)
+        f.write("\n")
+    return 0 if goals.met() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
