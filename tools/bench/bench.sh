@@ -19,10 +19,11 @@
 # minutes with pfifo, name any of these:
 #   -k KERNEL    name of a configuration, or directory of a built kernel (default bench)
 #   -q QDISCS    of "pfifo htb htb100 fq_codel cake" (default pfifo)
-#   -c CASES     see guest.sh (default "none floor ifb imq-nft imq-iptables")
+#   -c CASES     see guest.sh (default "none floor floor-nft floor-iptables ifb
+#                imq-nft imq-iptables")
 #   -a ARRIVALS  of "lone burst" (default lone)
 # The table is then all there is: no goals, no plot. Likewise for both:
-#   -n N         packets in a measurement, by 3200 (default 16000)
+#   -n N         packets in a measurement, by 3200 (default 6400)
 #   -r BOOTS     how often to boot and measure (default 3; quick: 1)
 #
 #   tools/bench/bench.sh -q "pfifo htb" -c "none floor ifb imq-nft"
@@ -33,7 +34,7 @@ set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-kernel='' qdiscs='' cases='' arrivals='' n=16000 boots='' quick=''
+kernel='' qdiscs='' cases='' arrivals='' n=6400 boots='' quick=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	-k) kernel=$2 quick=1; shift ;;
@@ -94,13 +95,13 @@ guest() {
 # What the kernels have to do.
 jobs_quick() {
 	echo "-n $n -q '${qdiscs:-pfifo}' -a '${arrivals:-lone}'" \
-		"${cases:-none floor ifb imq-nft imq-iptables}"
+		"${cases:-none floor floor-nft floor-iptables ifb imq-nft imq-iptables}"
 }
 all='pfifo htb htb100 fq_codel cake'
 jobs_bench() {
 	cat <<-END
 		-n $n -a 'lone burst' -q '$all' none floor ifb imq-nft imq-iptables
-		-n $n -a 'lone burst' floor-nft floor-iptables elsewhere
+		-n $n -a 'lone burst' floor-nft floor-iptables elsewhere-accept elsewhere
 		-n $n floor-dst:10 map:10:1 floor-dst:10000 map:10000:1
 		-n $n floor-dst:1000 map:1000:1 map:1000:1000
 		memory
@@ -108,7 +109,7 @@ jobs_bench() {
 }
 jobs_bench-plain() {
 	cat <<-END
-		-n $n -a 'lone burst' none floor ifb
+		-n $n -a 'lone burst' none elsewhere-accept floor ifb
 	END
 }
 

@@ -31,7 +31,7 @@
 #                       which the stack segments before src), and in's NAPI poll
 #                       has them all, as a network card's has them under load
 #                       (send.c)
-#   -n N         packets in a measurement, by 32 (default 16000)
+#   -n N         packets in a measurement, by 3200 (default 6400)
 #   -r RUNS      measure each case so often (default 1)
 #
 # CASE:
@@ -43,6 +43,8 @@
 #   imq-nft       the qdisc on imq0: nft, prerouting, imq todev 0
 #   imq-iptables  the same with iptables, -t mangle -A PREROUTING -j IMQ --todev 0
 #   elsewhere     none, but both kinds of IMQ rules are in another namespace
+#   elsewhere-accept  none, but rules that accept are in another namespace: the
+#                 stack looks for rules everywhere once there is one
 #   floor-dst:C   floor, to C destinations in turn
 #   map:C:D       imq-nft, to C destinations, by a map of C addresses to D devices
 #   memory        bytes of memory of 1,000 devices, ifb and imq; and of a packet that
@@ -72,7 +74,7 @@ die() {
 	exit 1
 }
 
-qdiscs=pfifo arrivals=lone n=16000 runs=1 inside=''
+qdiscs=pfifo arrivals=lone n=6400 runs=1 inside=''
 while getopts q:a:n:r:i o; do
 	case $o in
 	q) qdiscs=$OPTARG ;;
@@ -217,7 +219,7 @@ build_case() {
 
 	dev='' dsts=1
 	case $1 in
-	none|elsewhere) ;;
+	none|elsewhere*) ;;
 	floor*) dev=out; add_qdisc out ;;
 	ifb)
 		dev=ifb0
@@ -400,6 +402,8 @@ run_case() {
 		ethtool -K src tso off gso off tx-udp-segmentation off >/dev/null
 		ethtool -K in gro on >/dev/null
 	fi
+	# What removing and making namespaces has left to do; sleeping is for free.
+	sleep 2
 	send $((warm > dsts ? warm : 2 * dsts))
 	for ((run = 1; run <= runs; run++)); do
 		send $short
@@ -446,11 +450,22 @@ new_namespaces() {
 	ip netns add sink
 }
 
+# rules_elsewhere STATEMENT TARGET: of nft and iptables, in a third namespace
+rules_elsewhere() {
+	ip netns add other
+	if [ -n "$imq" ]; then
+		ip -n other link add imq0 type imq
+		ip -n other link set imq0 up
+	fi
+	ip netns exec other bash -c "$(declare -f nft_rule); nft_rule '$1'"
+	ip netns exec other iptables-legacy -t mangle -A PREROUTING -j "$2"
+}
+
 for arrival in $arrivals; do
 	for qdisc in $qdiscs; do
 		for case_name; do
 			case $imq:$case_name in
-			:imq-*|:map:*|:elsewhere) continue ;;
+			:imq-*|:map:*|:elsewhere|:memory) continue ;;
 			esac
 			case $case_name:$qdisc in
 			none:htb100|none:"${qdiscs%% *}") ;;
@@ -468,13 +483,10 @@ for arrival in $arrivals; do
 				done
 				continue
 			fi
-			if [ "$case_name" = elsewhere ]; then
-				ip netns add other
-				ip -n other link add imq0 type imq
-				ip -n other link set imq0 up
-				ip netns exec other bash -c "$(declare -f nft_rule); nft_rule 'imq todev 0'"
-				ip netns exec other iptables-legacy -t mangle -A PREROUTING -j IMQ --todev 0
-			fi
+			case $case_name in
+			elsewhere) rules_elsewhere 'imq todev 0' IMQ ;;
+			elsewhere-accept) rules_elsewhere accept ACCEPT ;;
+			esac
 			ip netns exec router "$0" -i -q "$qdisc" -a "$arrival" -n "$n" -r "$runs" "$case_name"
 		done
 	done

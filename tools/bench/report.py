@@ -7,7 +7,8 @@ writes DIR/table.md, DIR/bench.json and, for plot.sh, DIR/plot.csv. Prints the t
 
 Figures are instructions per packet, the mean over the boots. "spread" is the
 difference between the largest and the smallest of them, as a share of the mean.
-  overhead   what a case takes beyond the floor of the same qdisc and arrival
+  overhead   what a case takes beyond the floor of the same qdisc and arrival, for IMQ
+             the floor with a rule that accepts in the place of IMQ's
   ratio      overhead, as a share of IFB's
 
 --quick: whatever there is, and no goals.
@@ -92,9 +93,24 @@ class Figures:
         """What the detour is added to."""
         return self.get(arrival, qdisc, "floor")
 
-    def overhead(self, arrival, qdisc, case):
-        """Beyond the floor."""
+    def rule(self, arrival, case):
+        """What a rule that accepts takes; no qdisc changes that."""
+        if case not in IMQ:
+            return 0
+        return self.get(arrival, "pfifo", case.replace("imq", "floor")) - self.floor(arrival, "pfifo")
+
+    def beyond(self, arrival, qdisc, case):
+        """Beyond the floor, rule and all."""
         return self.get(arrival, qdisc, case) - self.floor(arrival, qdisc)
+
+    def overhead(self, arrival, qdisc, case):
+        """Beyond the floor with the same kind of rule."""
+        return self.beyond(arrival, qdisc, case) - self.rule(arrival, case)
+
+    def ratio(self, arrival, qdisc, case, with_rule=False):
+        """The same as a share of IFB's."""
+        imq = self.beyond if with_rule else self.overhead
+        return imq(arrival, qdisc, case) / self.overhead(arrival, qdisc, "ifb")
 
 
 def number(x):
@@ -120,24 +136,21 @@ def main_tables(fig):
     for arrival, title in ARRIVALS.items():
         rows = []
         for qdisc in QDISCS:
-            if not fig.has(arrival, qdisc, "floor"):
-                continue
-            row = [QDISCS[qdisc], number(fig.floor(arrival, qdisc))]
-            ifb = None
-            if fig.has(arrival, qdisc, "ifb"):
-                ifb = fig.overhead(arrival, qdisc, "ifb")
-            row.append("+ " + number(ifb) if ifb else "")
+            row = [QDISCS[qdisc], number(fig.floor(arrival, qdisc)),
+                   "+ " + number(fig.overhead(arrival, qdisc, "ifb"))]
             for case in IMQ:
-                if not fig.has(arrival, qdisc, case):
-                    row += ["", ""]
-                    continue
-                over = fig.overhead(arrival, qdisc, case)
-                row += ["+ " + number(over), "%.2f" % (over / ifb) if ifb else ""]
+                row += ["+ " + number(fig.overhead(arrival, qdisc, case)),
+                        "%.2f" % fig.ratio(arrival, qdisc, case)]
             rows.append(row)
-        if rows:
-            out += ["", "**%s**" % title.capitalize(), ""]
-            out += table(["qdisc", "floor", "IFB", "IMQ, nft", "of IFB's", "IMQ, iptables",
-                          "of IFB's"], rows)
+        out += ["", "**%s**" % title.capitalize(), ""]
+        out += table(["qdisc", "floor", "IFB", "IMQ, nft", "of IFB's", "IMQ, iptables",
+                      "of IFB's"], rows)
+        out += ["", "No qdisc: %s. A rule that accepts: %s." % (
+            number(fig.get(arrival, "pfifo", "none")), "; ".join(
+                "%s + %s (with it, IMQ's overhead would be %.2f to %.2f of IFB's)" % (
+                    case[4:], number(fig.rule(arrival, case)),
+                    min(fig.ratio(arrival, q, case, True) for q in QDISCS),
+                    max(fig.ratio(arrival, q, case, True) for q in QDISCS)) for case in IMQ))]
     return out
 
 
@@ -168,15 +181,16 @@ def judge(fig):
     goals = Goals()
     for arrival, title in ARRIVALS.items():
         for case in IMQ:
-            ratio, qdisc = max((fig.overhead(arrival, q, case) / fig.overhead(arrival, q, "ifb"), q)
-                               for q in QDISCS)
+            ratio, qdisc = max((fig.ratio(arrival, q, case), q) for q in QDISCS)
             goals.add("%s, %s: of IFB's overhead, at most (%s)" % (case, title, qdisc), ratio,
                       MAX_RATIO, "%.2f")
     for arrival, title in ARRIVALS.items():
-        plain = fig.get(arrival, "pfifo", "none", "plain")
-        for case, what in (("none", "no IMQ rule"), ("elsewhere", "IMQ rules in another namespace")):
-            more = 100 * (fig.get(arrival, "pfifo", case) / plain - 1)
-            goals.add("%s, %s: over the kernel without the series, percent" % (what, title), more,
+        for case, base, what in (
+                ("none", "none", "no rule"),
+                ("elsewhere", "elsewhere-accept", "IMQ rules elsewhere, not others")):
+            more = 100 * (fig.get(arrival, "pfifo", case) /
+                          fig.get(arrival, "pfifo", base, "plain") - 1)
+            goals.add("%s, %s: over the plain kernel, percent" % (what, title), more,
                       MAX_UNUSED, "%+.2f")
     one, many = (fig.get("lone", "pfifo", c) for c in ("map:1000:1", "map:1000:1000"))
     goals.add("1,000 devices instead of one, percent", 100 * (many / one - 1), MAX_SCALE, "%+.1f")
@@ -194,13 +208,6 @@ def judge(fig):
 def notes(fig):
     """What else there is to know, in lines."""
     out = []
-    for arrival, title in ARRIVALS.items():
-        if not fig.has(arrival, "pfifo", "none"):
-            continue
-        none = fig.get(arrival, "pfifo", "none")
-        out.append("%s: none %s" % (title, number(none)) + "".join(
-            ", %s %s" % (name, number(fig.get(arrival, "pfifo", name)))
-            for name in ("floor-nft", "floor-iptables") if fig.has(arrival, "pfifo", name)))
     for c, d in ((10, 1), (10000, 1), (1000, 1), (1000, 1000)):
         case = "map:%d:%d" % (c, d)
         if fig.has("lone", "pfifo", case):
@@ -212,6 +219,23 @@ def notes(fig):
     for what in fig.memory:
         out.append("memory of a %s: %s bytes" % (what, number(fig.bytes(what))))
     return out
+
+
+def quick_columns(fig, arrival, qdisc, case):
+    """Overhead and its share of IFB's, with the rule and without, as far as measured."""
+    def share(figure):
+        if not fig.has(arrival, qdisc, "ifb"):
+            return ""
+        return "%.2f" % (figure / fig.overhead(arrival, qdisc, "ifb"))
+
+    if not fig.has(arrival, qdisc, "floor"):
+        return [""] * 4
+    beyond = fig.beyond(arrival, qdisc, case)
+    columns = [number(beyond), share(beyond)]
+    if case in IMQ and fig.has(arrival, "pfifo", case.replace("imq", "floor")):
+        over = fig.overhead(arrival, qdisc, case)
+        return columns + [number(over), share(over)]
+    return columns + ["", ""]
 
 
 def write_plot(fig, name):
@@ -240,13 +264,14 @@ def main():
         lines = ["Linux %s; instructions per packet, mean of %d boots, spread at most %.3f %%"
                  % (fig.release.get("imq") or fig.release["plain"], fig.boots(), fig.spread()[0])]
         if quick:
-            rows = [[a, q, c, number(fig.get(a, q, c, k)),
-                     number(fig.overhead(a, q, c)) if fig.has(a, q, "floor") else ""]
+            rows = [[a, q, c, number(fig.get(a, q, c, k))] + quick_columns(fig, a, q, c)
                     for k, a, q, c in fig.runs]
-            lines += [""] + table(["arrival", "qdisc", "case", "total", "over floor"], rows)
-        lines += main_tables(fig)
-        goals = Goals() if quick else judge(fig)
-        if not quick:
+            lines += [""] + table(["arrival", "qdisc", "case", "total", "over floor", "of IFB's",
+                                   "less rule", "of IFB's"], rows)
+            goals = Goals()
+        else:
+            lines += main_tables(fig)
+            goals = judge(fig)
             write_plot(fig, os.path.join(directory, "plot.csv"))
     except Missing as e:
         sys.stderr.write("report.py: %s\n" % e)
