@@ -116,12 +116,12 @@ static struct imq_test_net *imq_test_net(struct kunit *test)
 	return tn;
 }
 
+/* Pointers to anything stand for devices. */
 static void imq_test_store(struct kunit *test, struct imq_test_net *tn,
 			   u16 index, void *entry)
 {
-	void *old = xa_store(&tn->inet.devs, index, entry, GFP_KERNEL);
-
-	KUNIT_ASSERT_EQ(test, 0, xa_err(old));
+	KUNIT_ASSERT_EQ(test, 0, xa_reserve(&tn->inet.devs, index, GFP_KERNEL));
+	imq_index_set(&tn->inet, index, entry);
 }
 
 static void imq_test_choose(struct kunit *test)
@@ -143,8 +143,10 @@ static void imq_test_choose(struct kunit *test)
 	for (i = 0; i < c->num_taken; i++)
 		imq_test_store(test, tn, c->taken[i], tn);
 
+	rtnl_lock();
 	index = imq_index_choose(&tn->net, c->dev,
 				 c->attr == NONE ? NULL : &attr.nla, &extack);
+	rtnl_unlock();
 	KUNIT_EXPECT_EQ(test, index, c->index);
 	if (c->message) {
 		KUNIT_ASSERT_NOT_NULL(test, extack._msg);
@@ -164,26 +166,39 @@ static void imq_test_choose_full(struct kunit *test)
 
 	for (i = 0; i <= NF_IMQ_INDEX_MAX; i++)
 		imq_test_store(test, tn, i, tn);
+	rtnl_lock();
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			imq_index_choose(&tn->net, "shape", NULL, &extack));
+	imq_index_set(&tn->inet, NF_IMQ_INDEX_MAX, NULL);
+	KUNIT_EXPECT_EQ(test, NF_IMQ_INDEX_MAX,
+			imq_index_choose(&tn->net, "shape", NULL, &extack));
+	rtnl_unlock();
+
 	KUNIT_ASSERT_NOT_NULL(test, extack._msg);
 	KUNIT_EXPECT_STREQ(test, extack._msg,
 			   "all indexes (0-65535) are in use");
-
-	xa_erase(&tn->inet.devs, NF_IMQ_INDEX_MAX);
-	KUNIT_EXPECT_EQ(test, NF_IMQ_INDEX_MAX,
-			imq_index_choose(&tn->net, "shape", NULL, &extack));
 }
 
 static void imq_test_find(struct kunit *test)
 {
+	static const u16 index[] = {
+		0, 3, IMQ_NUM_DIRECT - 1, IMQ_NUM_DIRECT, NF_IMQ_INDEX_MAX,
+	};
 	struct imq_test_net *tn = imq_test_net(test);
 	struct imq_test_net *other = imq_test_net(test);
+	int i;
 
-	KUNIT_EXPECT_NULL(test, imq_find(&tn->net, 3));
-	imq_test_store(test, tn, 3, tn);
-	KUNIT_EXPECT_PTR_EQ(test, imq_find(&tn->net, 3), (void *)tn);
-	KUNIT_EXPECT_NULL(test, imq_find(&other->net, 3));
+	rtnl_lock();
+	for (i = 0; i < ARRAY_SIZE(index); i++) {
+		KUNIT_EXPECT_NULL(test, imq_find(&tn->net, index[i]));
+		imq_test_store(test, tn, index[i], tn);
+		KUNIT_EXPECT_PTR_EQ(test, imq_find(&tn->net, index[i]),
+				    (void *)tn);
+		KUNIT_EXPECT_NULL(test, imq_find(&other->net, index[i]));
+		imq_index_set(&tn->inet, index[i], NULL);
+		KUNIT_EXPECT_NULL(test, imq_find(&tn->net, index[i]));
+	}
+	rtnl_unlock();
 }
 
 /* Only a device's own index becomes free with it. */
@@ -205,9 +220,9 @@ static void imq_test_release(struct kunit *test)
 	imq_index_release(dev);
 	imq->index = 4;
 	imq_index_release(dev);
-	rtnl_unlock();
 	KUNIT_EXPECT_NULL(test, imq_find(&tn->net, 3));
 	KUNIT_EXPECT_PTR_EQ(test, imq_find(&tn->net, 4), (void *)tn);
+	rtnl_unlock();
 
 	dev_net_set(dev, &init_net);
 	free_netdev(dev);

@@ -87,6 +87,7 @@ enum {
  * @flags: NF_IMQ_F_*
  * @hook: number of the hook
  * @tstamp_type: skb->tstamp_type, with NF_IMQ_F_RX
+ * @chunks: those of the packet's skb_ext, if it was made for this one; else 0
  * @mac: copy of a GSO packet's mac header, with NF_IMQ_F_MAC_HEADER
  *
  * Attached as SKB_EXT_IMQ. Written by the one owner of the skb before it enters
@@ -134,6 +135,7 @@ struct nf_imq_ext {
 	u16			flags;
 	u8			hook;
 	u8			tstamp_type;
+	u8			chunks;
 	u8			mac[NF_IMQ_MAC_MAX];
 };
 

@@ -483,6 +483,36 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, index, 5);
 }
 
+/* A CPU keeps an extension that has gone for the next packet, if nothing else
+ * was ever in it.
+ */
+static void nf_imq_test_spare(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct sk_buff *next = nf_imq_test_skb(test);
+	struct nf_imq_ext *ext;
+	struct skb_ext *all;
+
+	local_bh_disable();
+	ext = nf_imq_ext_new(skb);
+	all = skb->extensions;
+	nf_imq_ext_del(skb, ext);
+	KUNIT_EXPECT_FALSE(test, skb_has_extensions(skb));
+	KUNIT_EXPECT_PTR_EQ(test, this_cpu_read(nf_imq_spare), all);
+
+	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_new(next), ext);
+	KUNIT_EXPECT_PTR_EQ(test, next->extensions, all);
+	KUNIT_EXPECT_NULL(test, this_cpu_read(nf_imq_spare));
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	skb_ext_add(next, SKB_EXT_BRIDGE_NF);
+	__skb_ext_del(next, SKB_EXT_BRIDGE_NF);
+	nf_imq_ext_del(next, ext);
+	KUNIT_EXPECT_FALSE(test, skb_has_extensions(next));
+	KUNIT_EXPECT_NULL(test, this_cpu_read(nf_imq_spare));
+#endif
+	local_bh_enable();
+}
+
 /* What a packet is like before, inside, and afterwards */
 
 struct nf_imq_restore_case {
@@ -698,6 +728,7 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE(nf_imq_test_claim),
 	KUNIT_CASE(nf_imq_test_mark),
 	KUNIT_CASE(nf_imq_test_mark_clone),
+	KUNIT_CASE(nf_imq_test_spare),
 	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
 	KUNIT_CASE(nf_imq_test_state_sk),
 	KUNIT_CASE(nf_imq_test_skb_sk),
