@@ -572,7 +572,7 @@ nf_imq_hook_entries(const struct net *net, const struct nf_hook_state *state)
 static bool nf_imq_same_hook(const struct nf_hook_entries *e, unsigned int i,
 			     const struct nf_imq_ext *ext)
 {
-	return e->hooks[i].hook == ext->hook_fn &&
+	return READ_ONCE(e->hooks[i].hook) == ext->hook_fn &&
 	       e->hooks[i].priv == ext->hook_priv &&
 	       READ_ONCE(nf_hook_entries_get_hook_ops(e)[i])->priority ==
 			ext->priority;
@@ -596,7 +596,7 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 			return i + 1;
 
 	for (i = 0; i < n && ext->next_fn; i++)
-		if (e->hooks[i].hook == ext->next_fn &&
+		if (READ_ONCE(e->hooks[i].hook) == ext->next_fn &&
 		    e->hooks[i].priv == ext->next_priv &&
 		    READ_ONCE(all[i])->priority == ext->next_priority &&
 		    ext->next_priority >= ext->priority)
