@@ -241,6 +241,8 @@ void imq_setup(struct net_device *dev)
 	dev->flags = IFF_NOARP;
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->priv_flags |= IFF_NO_ADDRCONF;
+	/* It would send with interrupts off, and all of that is foreign. */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 	netif_keep_dst(dev);
 	/* Packets queued here belong to this namespace's hooks. */
 	dev->netns_immutable = true;

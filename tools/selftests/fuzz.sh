@@ -207,6 +207,24 @@ bpf() {
 	esac
 }
 
+# Sends with interrupts off, when something is logged.
+netconsole() {
+	local place="6665@192.0.2.1/imq0,6666@192.0.2.2/02:00:00:00:00:01"
+
+	modinfo netconsole >/dev/null 2>&1 || skip "netconsole is no module here"
+	new_ns "$R"
+	r ip link add imq0 type imq
+	r ip link set imq0 up
+	log_mark
+	if r modprobe netconsole "netconsole=$place"; then
+		echo "imq selftest: to be sent by netconsole" >/dev/kmsg
+		rmmod netconsole
+		fail "netconsole has taken imq0"
+	fi
+	equal "times that imq0 was refused" \
+		"$(log_count "imq0 doesn't support polling")" 1
+}
+
 imq_begin
 for kind in nft compat link xt xt6; do
 	imq_test "random messages, $kind, root" messages "$kind" root
@@ -226,4 +244,5 @@ imq_test "F27: garbage by bpf_redirect()" bpf redirect
 imq_test "F27: garbage by bpf_clone_redirect()" bpf clone
 imq_test "F27: garbage by bpf_redirect_neigh()" bpf neigh
 imq_test "F27: garbage by bpf_redirect(), to be received" bpf ingress
+imq_test "F27: no netconsole" netconsole
 imq_end
