@@ -412,7 +412,7 @@ kept_mark() {
 		[ -e "/sys/kernel/slab/$cache" ] || continue
 		echo "$cache $(objects "$cache")"
 	done >"$imq_tmp/kept"
-	awk '{ print $1, $3 }' /proc/modules >"$imq_tmp/kept-modules"
+	references >"$imq_tmp/kept-modules"
 }
 
 # kept_check MOST: the namespaces, interfaces and sockets that were made since are
@@ -439,11 +439,17 @@ no_more() {
 	[ "$(objects "$1")" -le "$2" ]
 }
 
+# references: to each module, without those of modules that need it: these may have
+# come for another reason.
+references() {
+	awk '{ print $1, $3 - gsub(",", "", $4) }' /proc/modules
+}
+
 # Modules that have come since aren't compared.
 same_references() {
-	awk 'NR == FNR { before[$1] = $2; next }
-		$1 in before && $3 > before[$1] { print $1, before[$1], $3; bad = 1 }
-		END { exit bad }' "$imq_tmp/kept-modules" /proc/modules
+	references | awk 'NR == FNR { before[$1] = $2; next }
+		$1 in before && $2 > before[$1] { print $1, before[$1], $2; bad = 1 }
+		END { exit bad }' "$imq_tmp/kept-modules" -
 }
 
 # Kernel log ----------------------------------------------------------------
