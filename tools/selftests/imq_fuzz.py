@@ -45,7 +45,7 @@ from imq_netlink import (
     NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, Netlink, RTM_GETLINK,
     RTM_NEWLINK, attr, be32, expression, nest, text, u32)
 
-NLM_F_ECHO, NLM_F_REPLACE = 0x8, 0x100
+NLM_F_MULTI, NLM_F_ECHO, NLM_F_REPLACE = 0x2, 0x8, 0x100
 NFT_MSG_DELRULE, NFT_MSG_DELTABLE = 8, 2
 NFNL_SUBSYS_HOOK = 12
 RTM_DELLINK, RTM_SETLINK = 17, 19
@@ -208,10 +208,14 @@ class Socket(Netlink):
                 data = data[(size + 3) & ~3:]
 
     def dump(self, kind, body):
-        """The contents of the messages of a dump"""
+        """The contents of the messages of a dump. An echo is no part of it: that of
+        a device in another namespace comes to the socket with the same number
+        there, also when the device is removed again, and the message refused."""
         self.s.send(self.message(kind, NLM_F_DUMP, body))
         found = []
-        for kind, _, _, body in self.receive():
+        for kind, flags, _, body in self.receive():
+            if not flags & NLM_F_MULTI and kind != NLMSG_ERROR:
+                continue
             if kind == NLMSG_DONE:
                 return found
             if kind == NLMSG_ERROR:
@@ -815,7 +819,7 @@ class Links(Fuzz):
         devices = [v for k, v in self.devices.items() if k[0] == 0]
         # Not in the list: lo, which a message may have given another name.
         if ((0, ifindex) not in ours and
-                name.decode("latin-1") not in [n for _, n in socket.if_nameindex()] and
+                name not in [os.fsencode(n) for _, n in socket.if_nameindex()] and
                 name + b"\0" not in [d[0] for d in devices] and
                 index not in [struct.pack("=I", d[1]) for d in devices]):
             if self.exchange([message])[0][0] == errno.EEXIST:
