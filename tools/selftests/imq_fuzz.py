@@ -34,6 +34,7 @@ import random
 import socket
 import struct
 import sys
+import time
 
 from imq_netlink import (
     FAMILIES, HOOKS, IFLA_IFNAME, IFLA_IMQ_INDEX, IFLA_INFO_DATA,
@@ -152,13 +153,25 @@ class Fuzz:
                      errno.errorcode.get(error, str(error)).replace(
                          "ENOTSUP", "EOPNOTSUPP")] += 1
 
+    def settled(self, wanted=None):
+        """A snapshot, when it has been the same for half a second, or is as wanted:
+        the kernel lets go of what is deleted a moment later."""
+        found, same = self.snapshot(), 0
+        for _ in range(100):
+            if found == wanted or same == 5:
+                break
+            time.sleep(0.1)
+            last, found = found, self.snapshot()
+            same = same + 1 if found == last else 0
+        return found
+
     def run(self):
         self.begin()
-        before = self.snapshot()
+        before = self.settled()
         while self.done < self.count:
             self.round()
         self.end()
-        after = self.snapshot()
+        after = self.settled(before)
         if before != after:
             raise Broken("before: %s\nafter: %s" % (before, after))
         return self.report()
