@@ -16,7 +16,8 @@ undone. OPERATION is
   netns                                      a network namespace
   module FILE [ARG...]                       of the kernel, not loaded yet
   send ADDR [COUNT]                          a datagram to itself, or COUNT of them
-                                             as one GSO packet
+                                             as one GSO packet, to port 5000;
+                                             before each, one to port 5001
 
 Prints a line: op=, tries=, refused= (by an error), despite= (succeeded without
 this memory), silent= (send: neither an error, nor has it arrived; else: done, but
@@ -369,7 +370,9 @@ class Module(Operation):
 
 
 class Send(Operation):
-    """State is what has arrived; there is no undoing."""
+    """State is what has arrived; there is no undoing. What is sent to port 5001
+    is to wait somewhere, with the extension that a CPU keeps for its next packet:
+    so that each one to port 5000 needs a new one."""
 
     SIZE = 500
 
@@ -382,10 +385,13 @@ class Send(Operation):
         self.tx.connect((address, 5000))
         if self.count > 1:
             self.tx.setsockopt(SOL_UDP, UDP_SEGMENT, self.SIZE)
+        self.holder = socket.socket(family, socket.SOCK_DGRAM)
+        self.holder.connect((address, 5001))
         self.number = self.sent = 0
 
     def prepare(self):
         self.number += 1
+        self.holder.send(b"wait")
         self.data = struct.pack("!II", self.number, 0).ljust(self.SIZE, b"x") * self.count
 
     def do(self):
