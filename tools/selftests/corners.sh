@@ -153,6 +153,8 @@ foreign_tunnel() {
 	r ip link add g0 type gre local 10.0.9.254 remote 10.0.9.1 ||
 		skip "the kernel has no GRE"
 	r ip link set g0 netns "$H2"
+	# Its own packets would be counted, too.
+	h2 sysctl -qw net.ipv6.conf.g0.disable_ipv6=1
 	h2 ip address add 10.2.0.1/24 dev g0
 	h2 ip link set g0 up
 	h1 ip link add g1 type gre local 10.0.9.1 remote 10.0.9.254
