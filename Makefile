@@ -14,7 +14,7 @@ QUILT ?= work/linux
 OUT ?= out/$@
 
 # Taken from the command line to the scripts.
-export IMQ_CACHE IMQ_JOBS IMQ_KERNEL IMQ_OFFLINE KERNEL_SRC
+export IMQ_CACHE IMQ_FETCH IMQ_JOBS IMQ_KERNEL IMQ_OFFLINE KERNEL_SRC
 export LIBNFTNL_SRC NFTABLES_SRC IPTABLES_SRC IPROUTE2_SRC
 
 .PHONY: help
@@ -39,6 +39,7 @@ help: ## this list
 #= IMQ_CACHE      sources, builds and logs (~/.cache/imq)
 #= IMQ_JOBS       parallel jobs of a build (number of processors)
 #= IMQ_OFFLINE    1: fetch no source; what can't be built is skipped
+#= IMQ_FETCH      1: also fetch the newer tools, and run the tests with them
 
 .PHONY: demo
 demo: deps-demo ## build all, boot, and show a shared link: no shaper, IFB, IMQ

@@ -135,7 +135,7 @@ guest_test() {
 }
 
 # Versions of the tools that are tested beside the default ones, where there is
-# a source of them on this machine
+# a source of them on this machine, or with IMQ_FETCH=1
 newer_tools='nft 1.1.3
 nft 1.1.6
 iptables 1.8.13
@@ -146,7 +146,7 @@ guest_newer() {
 	local group=$1 kernel=$2 name version dir src log=$logs/tools.newer
 
 	while read -r name version; do
-		if ! dir=$(IMQ_OFFLINE=1 tools/userland/prefix.sh "$name" "$version" 2>"$log"); then
+		if ! dir=$(tools/userland/prefix.sh "$name" "$version" 2>"$log"); then
 			result skip "$group: $name $version" "$(tail -n 1 "$log")"
 			continue
 		fi
@@ -155,7 +155,7 @@ guest_newer() {
 			run_guest "$group" "$name-$version" "$kernel" --prefix "$dir" -- \
 				tools/userland/nft-guest.sh "$dir" ;;
 		*)
-			src=$(IMQ_OFFLINE=1 tools/sources.sh "$name" "$version")
+			src=$(tools/sources.sh "$name" "$version")
 			run_guest "$group" "$name-$version" "$kernel" ${nft:+--prefix "$nft"} \
 				--prefix "$dir" --env "${name^^}_SRC=$src" -- \
 				tools/userland/"$name"-guest.sh ;;

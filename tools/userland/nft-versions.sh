@@ -4,8 +4,8 @@
 # Usage: nft-versions.sh
 #
 # Builds and checks the patched nft in the versions that are not the default one:
-# nft-check.sh for each. Only sources that this machine has are used: those of
-# NFTABLES_SRC and LIBNFTNL_SRC, if they are of that version, or in the cache (see
+# nft-check.sh for each. Their sources are those that this machine has, in the
+# cache or as NFTABLES_SRC and LIBNFTNL_SRC, or with IMQ_FETCH=1 the releases (see
 # tools/sources.sh). A build takes a minute or two, and at most IMQ_NFT_BUILD
 # seconds (default 600).
 #
@@ -49,7 +49,7 @@ check() {
 
 for version in ${NFT_VERSIONS#* }; do
 	status=0
-	prefix=$(IMQ_OFFLINE=1 timeout "${IMQ_NFT_BUILD:-600}" "$here/prefix.sh" nft "$version" 2>"$log") ||
+	prefix=$(timeout "${IMQ_NFT_BUILD:-600}" "$here/prefix.sh" nft "$version" 2>"$log") ||
 		status=$?
 	case $status in
 	0)
