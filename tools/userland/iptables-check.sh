@@ -19,6 +19,7 @@
 
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/tap.sh"
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then usage; fi
 PLUGINS=$1
@@ -27,31 +28,8 @@ PATCHED=${2:-}
 
 EXT=$IMQ_TOP/net-netfilter/iptables
 PATH=$PATH:/usr/sbin:/sbin
-TMP=$(mktemp -d)
-trap 'rm -rf "$TMP"' EXIT
-
-tests=0
-failed=0
 ipt=''		# directory of the iptables programs, with a slash, or in PATH
 ip=''		# the ip program
-
-# result STATUS DESCRIPTION [DETAIL]: one TAP line; the detail of a failure as
-# comments.
-result() {
-	tests=$((tests + 1))
-	if [ "$1" -eq 0 ]; then
-		printf 'ok %d - %s\n' "$tests" "$2"
-		return
-	fi
-	failed=$((failed + 1))
-	printf 'not ok %d - %s\n' "$tests" "$2"
-	[ -z "${3:-}" ] || printf '%s\n' "$3" | sed 's/^/#   /'
-}
-
-skip() {
-	tests=$((tests + 1))
-	printf 'ok %d - %s # SKIP %s\n' "$tests" "$1" "$2"
-}
 
 # expect DESCRIPTION STATUS TEXT COMMAND...: the command's exit status must be
 # STATUS ("0", or "fail" for any other), and TEXT must be in its output.
@@ -68,7 +46,7 @@ expect() {
 		[ "$status" -eq "$want" ] || bad=1
 	fi
 	[[ $out == *"$text"* ]] || bad=1
-	result "$bad" "$what" "command:  $*
+	tap_result "$bad" "$what" "command:  $*
 expected: exit status $want, \"$text\"
 exit status $status, output:
 $out"
@@ -130,7 +108,7 @@ iptables_bad() {
 iptables_restore() {
 	local family
 
-	cat >"$TMP/good" <<-'EOF'
+	cat >"$tap_tmp/good" <<-'EOF'
 	*mangle
 	:PREROUTING ACCEPT [0:0]
 	:POSTROUTING ACCEPT [0:0]
@@ -138,17 +116,17 @@ iptables_restore() {
 	-A POSTROUTING -o wan -j IMQ --todev 1
 	COMMIT
 	EOF
-	sed 's/--todev 1/--todev imq1/' "$TMP/good" >"$TMP/bad"
+	sed 's/--todev 1/--todev imq1/' "$tap_tmp/good" >"$tap_tmp/bad"
 
 	for family in ip ip6; do
 		expect "$1: ${family}tables-restore-translate" 0 \
 			"add rule $family mangle POSTROUTING oifname \"wan\" counter imq todev 1" \
-			"$ipt${family}tables-restore-translate" -f "$TMP/good"
+			"$ipt${family}tables-restore-translate" -f "$tap_tmp/good"
 		expect "$1: ${family}tables-restore-translate, bad rule" fail "$RANGE" \
-			"$ipt${family}tables-restore-translate" -f "$TMP/bad"
+			"$ipt${family}tables-restore-translate" -f "$tap_tmp/bad"
 		expect "$1: ${family}tables-restore-translate, line of the bad rule" fail \
 			'Error occurred at line: 5' \
-			"$ipt${family}tables-restore-translate" -f "$TMP/bad"
+			"$ipt${family}tables-restore-translate" -f "$tap_tmp/bad"
 	done
 }
 
@@ -173,22 +151,22 @@ iptables_xlate() {
 iptables_print() {
 	local v
 
-	if [ ! -x "$TMP/xt-target" ]; then
+	if [ ! -x "$tap_tmp/xt-target" ]; then
 		skip "$1: save, print, data" "no C compiler or no libxtables headers"
 		skip "$1: libxt_IMQ.t" "no C compiler or no libxtables headers"
 		return
 	fi
 	for v in 4 6; do
 		expect "$1: IPv$v: revision and size" 0 "rev   0 8" \
-			"$TMP/xt-target" "$v" IMQ
+			"$tap_tmp/xt-target" "$v" IMQ
 		expect "$1: IPv$v: save, default" 0 $'\nsave  --todev 0\n' \
-			"$TMP/xt-target" "$v" IMQ
+			"$tap_tmp/xt-target" "$v" IMQ
 		expect "$1: IPv$v: save" 0 $'\nsave  --todev 65535\n' \
-			"$TMP/xt-target" "$v" IMQ --todev 65535
+			"$tap_tmp/xt-target" "$v" IMQ --todev 65535
 		expect "$1: IPv$v: print" 0 $'\nprint --todev 258' \
-			"$TMP/xt-target" "$v" IMQ --todev 258
+			"$tap_tmp/xt-target" "$v" IMQ --todev 258
 		expect "$1: IPv$v: data" 0 $'\ndata  00000102 00000000\n' \
-			"$TMP/xt-target" "$v" IMQ --todev 258
+			"$tap_tmp/xt-target" "$v" IMQ --todev 258
 	done
 	iptables_t "$1"
 }
@@ -203,7 +181,7 @@ iptables_t() {
 		n=$((n + 1))
 		[ "$saved" != = ] || saved=$rule
 		# shellcheck disable=SC2086 # a list of words
-		if out=$("$TMP/xt-target" 4 ${rule#-j } 2>/dev/null); then
+		if out=$("$tap_tmp/xt-target" 4 ${rule#-j } 2>/dev/null); then
 			out=$(printf '%s\n' "$out" | sed -n 's/^save /-j IMQ/p')
 			out="$out;OK"
 		else
@@ -213,7 +191,7 @@ iptables_t() {
 	done <"$EXT/libxt_IMQ.t"
 	[ "$n" -gt 0 ] || bad="no tests in $EXT/libxt_IMQ.t"
 	[ -n "$bad" ] || status=0
-	result "$status" "$1: libxt_IMQ.t, $n rules" "$bad"
+	tap_result "$status" "$1: libxt_IMQ.t, $n rules" "$bad"
 }
 
 iptables_all() {
@@ -283,20 +261,20 @@ ip_all() {
 		return
 	fi
 	for value in 0 7 65535; do
-		link_message "$value" >"$TMP/link"
+		link_message "$value" >"$tap_tmp/link"
 		expect "$1: ip -d prints index $value" 0 " imq index $value " \
-			"$ip" -d monitor file "$TMP/link"
+			"$ip" -d monitor file "$tap_tmp/link"
 	done
-	link_message 7 1 0 4294967296 3 4 5 6 18446744073709551615 >"$TMP/link"
+	link_message 7 1 0 4294967296 3 4 5 6 18446744073709551615 >"$tap_tmp/link"
 	expect "$1: ip -s -d prints counters" 0 ' imq index 7 
       bypass_down 1 bypass_nomem 0 bypass_unfit 4294967296 
       drop_dev 3 drop_hook 4 drop_sock 5 foreign 6 ring_full 18446744073709551615 
-    ' "$ip" -s -d monitor file "$TMP/link"
+    ' "$ip" -s -d monitor file "$tap_tmp/link"
 	expect "$1: ip -s -d prints counters of a later kernel, too" 0 'ring_full 8 
     ' "$ip" -s -d monitor file <(link_message 7 1 2 3 4 5 6 7 8 9)
-	link_message '' >"$TMP/link"
+	link_message '' >"$tap_tmp/link"
 	expect "$1: ip -d without an index" 0 ' imq ' \
-		"$ip" -d monitor file "$TMP/link"
+		"$ip" -d monitor file "$tap_tmp/link"
 }
 
 # completed WORD...: what bash offers for the last word.
@@ -333,7 +311,7 @@ ip_abi() {
 		skip "$what" "no IPROUTE2_SRC or no C compiler"
 		return
 	fi
-	cat >"$TMP/abi.c" <<-'EOF'
+	cat >"$tap_tmp/abi.c" <<-'EOF'
 	#include <stddef.h>
 	#include <stdio.h>
 	#include "utils.h"
@@ -373,23 +351,23 @@ ip_abi() {
 		return 0;
 	}
 	EOF
-	cat >"$TMP/stubs.c" <<-'EOF'
+	cat >"$tap_tmp/stubs.c" <<-'EOF'
 	void get_u16(void) {} void addattr32(void) {} void print_color_uint(void) {}
 	void print_color_lluint(void) {} void print_color_string(void) {}
 	void print_nl(void) {} void parse_rtattr_flags(void) {}
 	void invarg(void) {} void duparg(void) {} void incomplete_command(void) {}
 	EOF
 	abi_build() {
-		cc -c -fno-builtin -o "$TMP/stubs.o" "$TMP/stubs.c" &&
-			cc -D_GNU_SOURCE -Werror -o "$TMP/abi" "$@" "$TMP/abi.c" \
-				"$TMP/stubs.o" &&
-			"$TMP/abi"
+		cc -c -fno-builtin -o "$tap_tmp/stubs.o" "$tap_tmp/stubs.c" &&
+			cc -D_GNU_SOURCE -Werror -o "$tap_tmp/abi" "$@" "$tap_tmp/abi.c" \
+				"$tap_tmp/stubs.o" &&
+			"$tap_tmp/abi"
 	}
 	abi_compare() {
-		abi_build -I"$dir/abi" >"$TMP/abi.ours" &&
+		abi_build -I"$dir/abi" >"$tap_tmp/abi.ours" &&
 			abi_build -I"$src/include" -I"$src/include/uapi" \
-				-I"$src/ip" >"$TMP/abi.theirs" &&
-			diff "$TMP/abi.ours" "$TMP/abi.theirs" && echo same
+				-I"$src/ip" >"$tap_tmp/abi.theirs" &&
+			diff "$tap_tmp/abi.ours" "$tap_tmp/abi.theirs" && echo same
 	}
 	expect "$what" 0 same abi_compare
 }
@@ -402,8 +380,8 @@ echo "TAP version 13"
 for v in "$(pkg-config --variable=xtlibdir xtables 2>/dev/null || true)" /usr/lib/*/xtables /usr/lib/xtables /usr/lib64/xtables; do
 	[ -n "$v" ] && [ -d "$v" ] && break
 done
-cc -Wall -Wextra -o "$TMP/xt-target" "$IMQ_TOP/tools/userland/xt-target.c" \
-	-lxtables 2>"$TMP/cc.log" || true
+cc -Wall -Wextra -o "$tap_tmp/xt-target" "$IMQ_TOP/tools/userland/xt-target.c" \
+	-lxtables 2>"$tap_tmp/cc.log" || true
 
 if ! command -v iptables-translate >/dev/null; then
 	skip "stock iptables" "iptables isn't installed"
@@ -442,7 +420,7 @@ if [ ! -x "${PATCHED:-/nonexistent}/sbin/ip" ]; then
 	skip "patched ip" "not built"
 else
 	# No plugin: what is built in must do.
-	export IP_LIB_DIR=$TMP/none
+	export IP_LIB_DIR=$tap_tmp/none
 	ip=$PATCHED/sbin/ip
 	ip_all "patched ip"
 	expect "patched ip: imq is in the list of types" fail ' imq | ' \
@@ -451,6 +429,4 @@ else
 		cat "$PATCHED/share/man/man8/ip-link.8"
 fi
 
-echo "1..$tests"
-echo "# $failed of $tests failed"
-[ "$failed" -eq 0 ]
+tap_end

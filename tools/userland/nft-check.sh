@@ -27,33 +27,11 @@ NFT=$(realpath -- "$1")
 if [ -z "${NFT_CHECK_NETNS:-}" ]; then
 	NFT_CHECK_NETNS=1 exec unshare -n -- "$BASH" "$0" "$NFT"
 fi
+. "$(dirname "$0")/tap.sh"
 
 VERSION=$("$NFT" --version | sed 's/^nftables v\([^ ]*\).*/\1/')
 # The tests of nftables that were installed with it: goldens differ by version.
 TESTS=${NFT%/*/*}/share/nftables-tests/tests
-TMP=$(mktemp -d)
-trap 'rm -rf "$TMP"' EXIT
-
-tests=0
-failed=0
-
-# result STATUS DESCRIPTION [DETAIL]: one TAP line; the detail of a failure as
-# comments.
-result() {
-	tests=$((tests + 1))
-	if [ "$1" -eq 0 ]; then
-		printf 'ok %d - %s\n' "$tests" "$2"
-		return
-	fi
-	failed=$((failed + 1))
-	printf 'not ok %d - %s\n' "$tests" "$2"
-	[ -z "${3:-}" ] || printf '%s\n' "$3" | sed 's/^/#   /'
-}
-
-skip() {
-	tests=$((tests + 1))
-	printf 'ok %d - %s # SKIP %s\n' "$tests" "$1" "$2"
-}
 
 # What rules refer to. The rule is line 9, hence "9:" in messages.
 BASE='define dev = 7
@@ -74,15 +52,15 @@ refused() {
 
 	[ $# -lt 4 ] || base="$4${BASE#*7}"
 	case $place in *:*) ;; *) place=9:$place ;; esac
-	printf '%s\nadd rule ip t c %s\n' "$base" "$1" >"$TMP/rules"
-	out=$("$NFT" -c -f "$TMP/rules" 2>&1) || status=$?
-	want="$TMP/rules:$place: Error: $3"
+	printf '%s\nadd rule ip t c %s\n' "$base" "$1" >"$tap_tmp/rules"
+	out=$("$NFT" -c -f "$tap_tmp/rules" 2>&1) || status=$?
+	want="$tap_tmp/rules:$place: Error: $3"
 	if [ "$status" -eq 1 ] && [ "${out%%$'\n'*}" = "$want" ]; then
 		status=0
 	else
 		status=1
 	fi
-	result "$status" "refused: $1${4:+, $4}" "expected: $want
+	tap_result "$status" "refused: $1${4:+, $4}" "expected: $want
 got: $out"
 }
 
@@ -98,10 +76,10 @@ accepted() {
 	local base=$BASE out status=1
 
 	[ $# -lt 3 ] || base="$3${BASE#*7}"
-	printf '%s\nadd rule ip t c %s\n' "$base" "$1" >"$TMP/rules"
-	out=$("$NFT" -c --debug=netlink -f "$TMP/rules" 2>&1) || true
+	printf '%s\nadd rule ip t c %s\n' "$base" "$1" >"$tap_tmp/rules"
+	out=$("$NFT" -c --debug=netlink -f "$tap_tmp/rules" 2>&1) || true
 	[ "$(payload <<<"$out")" != "$2" ] || status=0
-	result "$status" "payload: $1${3:+, $3}" "expected:
+	tap_result "$status" "payload: $1${3:+, $3}" "expected:
 $2
 got:
 $out"
@@ -158,6 +136,15 @@ imq sreg_dev 1"
 		'payload load 4b @ network header + 16 => reg 1
 lookup reg 1 set __map%d dreg 1
 imq sreg_dev 1' 'define m = { 10.0.0.1 : 1, 10.0.0.2 : 2 }'
+	# Newer versions take two values, and what a lookup of the route gives.
+	[ "$VERSION" != 1.0.6 ] || return 0
+	accepted 'imq todev meta mark | ct mark' 'meta load mark => reg 1
+ct load mark => reg 2
+bitwise reg 1 = ( reg 1 | reg 2 )
+imq sreg_dev 1'
+	[ "$VERSION" != 1.1.3 ] || return 0
+	accepted 'imq todev fib saddr type' 'fib saddr type => reg 1
+imq sreg_dev 1'
 }
 
 test_names() {
@@ -172,7 +159,7 @@ lookup reg 1 set __map%d dreg 1
 imq sreg_dev 1'
 
 	# Nothing that the kernel doesn't know: -c must succeed.
-	cat >"$TMP/rules" <<-'EOF'
+	cat >"$tap_tmp/rules" <<-'EOF'
 	define todev = imq
 	table ip imq {
 		set imq { type ipv4_addr; }
@@ -189,8 +176,29 @@ imq sreg_dev 1'
 	delete chain ip imq imq
 	EOF
 	local out status=0
-	out=$("$NFT" -c -f "$TMP/rules" 2>&1) || status=$?
-	result "$status" "tables, chains, sets, maps, counters called imq or todev" "$out"
+	out=$("$NFT" -c -f "$tap_tmp/rules" 2>&1) || status=$?
+	tap_result "$status" "tables, chains, sets, maps, counters called imq or todev" "$out"
+
+	# What not every kernel has: it is enough that they are read.
+	out=$("$NFT" -c -f - 2>&1 <<-'EOF'
+	table netdev imq {
+		flowtable imq { hook ingress priority 0; devices = { imq, imq0, "imq" }; }
+		chain imq { type filter hook ingress device imq priority 0; }
+		chain todev { type filter hook ingress devices = { imq, imq0 } priority 0; }
+		quota imq { over 1 mbytes; }
+		limit imq { rate 1/second; }
+		ct helper imq { type "ftp" protocol tcp; }
+		synproxy imq { mss 1460; wscale 7; }
+		secmark imq { "imq"; }
+	}
+	list hooks netdev device imq
+	list flowtable netdev imq imq
+	reset quota netdev imq imq
+	EOF
+	) || true
+	status=0
+	[[ $out != *"syntax error"* ]] || status=1
+	tap_result "$status" "devices, flow tables and objects called imq" "$out"
 }
 
 test_refused() {
@@ -288,7 +296,7 @@ add rule ip t c imq todev 1 $after") && status=1
 		[ "${queue%%$'\n'*}" = "${imq%%$'\n'*}" ] || status=1
 		[ "$status" = 0 ] || break
 	done
-	result "$status" "refused behind imq as behind queue" "$after: $imq, $queue"
+	tap_result "$status" "refused behind imq as behind queue" "$after: $imq, $queue"
 }
 
 # A kernel without imq, as that of this machine may be one.
@@ -303,12 +311,12 @@ add rule ip t c ip saddr 10.0.0.1 imq todev 1") || status=$?
 	fi
 	[[ ${out%%$'\n'*} == "/dev/stdin:9:35-45: Error: imq is not supported, perhaps kernel support is missing?" ]] ||
 		status=2
-	result $((status - 1)) "the kernel lacks imq" "$out"
+	tap_result $((status - 1)) "the kernel lacks imq" "$out"
 }
 
 # json_run STATEMENT: JSON, as in the "expr" of a rule.
 json_run() {
-	cat >"$TMP/json" <<-EOF
+	cat >"$tap_tmp/json" <<-EOF
 	{"nftables": [
 	 {"add": {"table": {"family": "ip", "name": "imq"}}},
 	 {"add": {"map": {"family": "ip", "table": "imq", "name": "marks",
@@ -318,7 +326,7 @@ json_run() {
 			   "expr": [$1]}}}
 	]}
 	EOF
-	"$NFT" -j -c --debug=netlink -f "$TMP/json" 2>&1
+	"$NFT" -j -c --debug=netlink -f "$tap_tmp/json" 2>&1
 }
 
 json_accepted() {
@@ -326,7 +334,7 @@ json_accepted() {
 
 	out=$(json_run "$1") || true
 	[ "$(payload <<<"$out")" != "$2" ] || status=0
-	result "$status" "JSON payload: $1" "$out"
+	tap_result "$status" "JSON payload: $1" "$out"
 }
 
 json_refused() {
@@ -338,7 +346,7 @@ json_refused() {
 	else
 		status=1
 	fi
-	result "$status" "JSON refused: $1" "expected: $2
+	tap_result "$status" "JSON refused: $1" "expected: $2
 got: $out"
 }
 
@@ -402,7 +410,7 @@ test_py() {
 	local t kind rule family table chain out want n=0 bad='' status=1
 
 	for t in "$TESTS"/py/*/imq.t; do
-		py_rules "$t" >"$TMP/py"
+		py_rules "$t" >"$tap_tmp/py"
 		while read -r kind rule; do
 			if [ "$kind" = table ]; then
 				read -r family table chain <<<"$rule"
@@ -423,11 +431,11 @@ test_py() {
 			want=$(py_section "$t.payload" "$rule" | py_payload)
 			[ -n "$want" ] && [ "$(py_payload <<<"$out")" = "$want" ] ||
 				bad+="$rule: payload is"$'\n'"$out"$'\n'
-		done <"$TMP/py"
+		done <"$tap_tmp/py"
 	done
 	[ "$n" -ge 50 ] || bad+="only $n rules found"
 	[ -n "$bad" ] || status=0
-	result "$status" "payloads of tests/py/*/imq.t, $n rules" "$bad"
+	tap_result "$status" "payloads of tests/py/*/imq.t, $n rules" "$bad"
 }
 
 # The JSON of each rule must give the payload of the rule.
@@ -438,7 +446,7 @@ test_py_json() {
 		skip "JSON of tests/py/*/imq.t" "no python3"
 		return
 	fi
-	out=$(/usr/bin/python3 - "$NFT" "$TMP/json" "$TESTS"/py/*/imq.t 2>&1 <<-'EOF'
+	out=$(/usr/bin/python3 - "$NFT" "$tap_tmp/json" "$TESTS"/py/*/imq.t 2>&1 <<-'EOF'
 	import json, re, subprocess, sys
 
 	nft, temp, files = sys.argv[1], sys.argv[2], sys.argv[3:]
@@ -479,7 +487,7 @@ test_py_json() {
 	sys.exit(1 if bad or count < 30 else 0)
 	EOF
 	) || status=1
-	result "$status" "JSON of tests/py/*/imq.t" "$out"
+	tap_result "$status" "JSON of tests/py/*/imq.t" "$out"
 }
 
 # What nftables' shell tests check without loading anything.
@@ -487,11 +495,11 @@ test_shell() {
 	local out status=0
 
 	out=$(NFT=$NFT bash "$TESTS/shell/testcases/imq/0002errors_0" 2>&1) || status=$?
-	result "$status" "tests/shell/testcases/imq/0002errors_0" "$out"
+	tap_result "$status" "tests/shell/testcases/imq/0002errors_0" "$out"
 }
 
-if ! "$NFT" list ruleset >"$TMP/out" 2>&1; then
-	die "nft does not work here: $(head -n 1 "$TMP/out")"
+if ! "$NFT" list ruleset >"$tap_tmp/out" 2>&1; then
+	die "nft does not work here: $(head -n 1 "$tap_tmp/out")"
 fi
 test_payload
 test_names
@@ -502,5 +510,4 @@ test_json
 test_py
 test_py_json
 test_shell
-printf '1..%d\n' "$tests"
-[ "$failed" -eq 0 ]
+tap_end

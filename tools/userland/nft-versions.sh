@@ -16,31 +16,23 @@ set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=source.sh
 . "$(dirname "$0")/source.sh"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 
 [ $# -eq 0 ] || usage
 here=$IMQ_TOP/tools/userland
-n=0 failed=0 passed=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-
-# one ok|"not ok" TEXT
-one() {
-	n=$((n + 1))
-	echo "$1 $n - $2"
-	case $1:$2 in
-	ok:*"# SKIP"*) ;;
-	ok:*) passed=$((passed + 1)) ;;
-	*) failed=1 ;;
-	esac
-}
+passed=0
 
 # check VERSION PREFIX: its lines with our numbers.
 check() {
-	local line
+	local line name
 
 	while IFS= read -r line; do
+		name="nftables $1: ${line#* - }"
 		case $line in
-		"ok "*|"not ok "*) one "${line%% [0-9]*}" "nftables $1: ${line#* - }" ;;
+		"ok "*" # SKIP "*) skip "${name% # SKIP *}" "${name##* # SKIP }" ;;
+		"ok "*) tap_result 0 "$name"; passed=1 ;;
+		"not ok "*) tap_result 1 "$name" ;;
 		1..*) ;;
 		*) printf '%s\n' "$line" ;;
 		esac
@@ -49,18 +41,19 @@ check() {
 
 for version in ${NFT_VERSIONS#* }; do
 	status=0
-	prefix=$(timeout "${IMQ_NFT_BUILD:-600}" "$here/prefix.sh" nft "$version" 2>"$log") ||
+	prefix=$(timeout "${IMQ_NFT_BUILD:-600}" "$here/prefix.sh" nft "$version" 2>"$tap_tmp/log") ||
 		status=$?
 	case $status in
 	0)
-		one ok "nftables $version: builds, libnftnl's make check"
+		tap_result 0 "nftables $version: builds, libnftnl's make check"
+		passed=1
 		check "$version" "$prefix" ;;
-	3)	one ok "nftables $version # SKIP $(tail -n 1 "$log")" ;;
-	*)
-		sed 's/^/# /' "$log" | tail -n 40
-		one "not ok" "nftables $version: builds, libnftnl's make check" ;;
+	3)	skip "nftables $version" "$(tail -n 1 "$tap_tmp/log")" ;;
+	*)	tap_result 1 "nftables $version: builds, libnftnl's make check" "$(tail -n 40 "$tap_tmp/log")" ;;
 	esac
 done
-echo "1..$n"
-[ "$failed" = 0 ] || exit 1
-[ "$passed" != 0 ] || exit "$KSFT_SKIP"
+if [ "$passed$tap_failed" = 00 ]; then
+	echo "1..$tap_n"
+	exit "$KSFT_SKIP"
+fi
+tap_end
