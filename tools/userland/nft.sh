@@ -20,7 +20,8 @@
 # STOCK=1        without our patches, to compare with
 #
 # Needs a C compiler, make, autoconf, automake, libtool, pkg-config, bison, flex,
-# and the headers of libmnl, GMP and jansson. IMQ_JOBS: see tools/lib.sh.
+# and the headers of libmnl, GMP and jansson; with those of readline there is nft -i.
+# IMQ_JOBS: see tools/lib.sh.
 # Exits with 0 if all was installed, else with 1.
 
 set -euo pipefail
@@ -54,11 +55,12 @@ build_libnftnl() {
 
 # shellcheck disable=SC2317 # called by build_package
 build_nftables() {
-	local tests=$PREFIX/share/nftables-tests
+	local tests=$PREFIX/share/nftables-tests cli=--without-cli
 
+	[ ! -f /usr/include/readline/readline.h ] || cli=--with-cli=readline
 	PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" \
 		configure --disable-static --disable-man-doc --disable-python \
-		--with-json --without-cli &&
+		--with-json "$cli" &&
 		make -j"$IMQ_JOBS" &&
 		make install &&
 		rm -rf "$tests" &&

@@ -62,6 +62,12 @@ imq todev symhash mod 65536 offset 1;fail
 imq todev jhash iif . meta mark mod 32;ok
 imq todev jhash iif . meta mark mod 32 offset 65535;fail
 
+imq todev meta cgroup & 255;ok
+imq todev meta cgroup >> 4;ok
+imq todev (meta mark & 0x0000ff00) >> 8 | 0x00000010;ok
+imq todev meta mark >> 8 & 0x0000000f;ok
+imq todev symhash mod 2 map { 0 : 1, 1 : 8 };ok
+imq todev meta skuid map { 0 : 1, 1000-1999 : 2 };ok
 imq todev iifname map { "eth0" : 0, "ppp0" : 2, "eth1" : 2 };ok
 imq todev numgen inc mod 2 map { 0 : 1, 1 : 8 };ok
 imq todev meta mark map { 0x00000001 : 8, 0x00000002 : 65535 };ok
