@@ -5,7 +5,7 @@
 #
 # Runs the case that iproute2's test suite has for imq, with the ip in PATH, in
 # a guest whose kernel knows IMQ; as `make check' of iproute2 does, which builds
-# all of it first.
+# all of it first. And the bash completion, where there are devices.
 #
 # IPROUTE2_SRC  directory with the source of this ip, for the library of its
 #               test suite; without it nothing is tested
@@ -37,10 +37,27 @@ testsuite_case() {
 	[ "$status" != 127 ] && [ ! -s "$ERRF" ]
 }
 
+# completion: the lowest index that is free.
+completion() {
+	local i
+
+	for i in 0 1 3; do
+		"$IP" link add "dev$i" type imq index "$i"
+	done
+	# shellcheck source=../../drivers-net-imq/iproute2/imq.bash-completion
+	. "$IMQ_TOP/drivers-net-imq/iproute2/imq.bash-completion"
+	COMP_WORDS=("$IP" link add x type imq index '')
+	COMP_CWORD=7
+	_imq_ip ip '' index
+	[ "${COMPREPLY[*]}" = 2 ] || { echo "offered: ${COMPREPLY[*]}, expected: 2"; return 1; }
+}
+
 modprobe -q imq || true
 if [ ! -f "${IPROUTE2_SRC:-}/testsuite/lib/generic.sh" ]; then
 	skip "$what: testsuite" "no source of iproute2"
 	exit "$KSFT_SKIP"
 fi
 try "$what: testsuite, ip/link/add_type_imq.t" testsuite_case
+try "$what: completion of an index" \
+	unshare -n "$BASH" -euc "$(declare -f completion); completion"
 tap_end

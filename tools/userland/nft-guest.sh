@@ -44,34 +44,74 @@ in_netns() {
 	unshare -n -- "$@"
 }
 
-# refused_at FIRST-LAST REASON RULESET RULE: the kernel does not support the rule,
-# and nft says so at this place.
-refused_at() {
-	local out place="$tap_tmp/rules:$(($(wc -l <<<"$3") + 1)):$1: "
+# error_at FIRST-LAST ERROR RULESET COMMAND: nft says so at this place.
+error_at() {
+	local out place="$tap_tmp/rules:$(($(wc -l <<<"$3") + 1)):$1: Error: $2"
 
 	printf '%s\n%s\n' "$3" "$4" >"$tap_tmp/rules"
 	out=$(in_netns "$nft/sbin/nft" -f "$tap_tmp/rules" 2>&1) && { echo "accepted"; return 1; }
 	echo "$out"
-	place+="Error: Could not process rule: Operation not supported: imq: $2"
 	[[ $out == "$place"* ]] || { echo "expected: $place"; return 1; }
+}
+
+# refused_at FIRST-LAST REASON RULESET COMMAND: the kernel does not support the rule.
+refused_at() {
+	error_at "$1" "Could not process rule: Operation not supported$2" "$3" "$4"
+}
+
+# no_module: the kernel could know imq, but its module can't be loaded.
+no_module() {
+	local helper status=0
+
+	helper=$(cat /proc/sys/kernel/modprobe)
+	rmmod nft_imq
+	echo /bin/false >/proc/sys/kernel/modprobe
+	error_at 35-45 'imq is not supported, perhaps kernel support is missing?' \
+		'add table ip t
+add chain ip t c { type filter hook input priority 0; }' \
+		'add rule ip t c ip saddr 10.0.0.1 imq todev 1' || status=1
+	echo "$helper" >/proc/sys/kernel/modprobe
+	modprobe nft_imq
+	return "$status"
 }
 
 nft_refusals() {
 	try "nftables $version: refused in an arp chain" refused_at 18-28 \
-		'not in this family' \
+		': imq: not in this family' \
 		'add table arp t
 add chain arp t c { type filter hook input priority 0; }' \
 		'add rule arp t c imq todev 1'
 	try "nftables $version: refused in a nat chain" refused_at 25-35 \
-		'not in chains of type nat' \
+		': imq: not in chains of type nat' \
 		'add table ip t
 add chain ip t c { type nat hook postrouting priority 100; }' \
 		'add rule ip t c counter imq todev 1'
 	try "nftables $version: refused in a route chain" refused_at 19-37 \
-		'not in chains of type nat or route' \
+		': imq: not in chains of type nat or route' \
 		'add table inet t
 add chain inet t c { type route hook output priority 0; }' \
 		'add rule inet t c imq todev meta mark'
+	# The kernel checks the whole table then, and gives no reason: see imq.rst.
+	try "nftables $version: refused where a nat chain jumps" refused_at 1-45 $'\n' \
+		'add table ip t
+add chain ip t shape
+add rule ip t shape imq todev 1
+add chain ip t c { type nat hook postrouting priority 100; }' \
+		'add rule ip t c ip saddr 10.0.0.1 jump shape'
+	try "nftables $version: refused where the map of a nat chain jumps" refused_at 1-45 $'\n' \
+		'add table ip t
+add chain ip t shape
+add rule ip t shape imq todev 1
+add map ip t m { type ipv4_addr : verdict; }
+add chain ip t c { type nat hook postrouting priority 100; }
+add rule ip t c ip saddr vmap @m' \
+		'add element ip t m { 10.0.0.1 : goto shape }'
+	modprobe -q nft_imq || true
+	if [ -f /sys/module/nft_imq/initstate ]; then
+		try "nftables $version: the module is missing" no_module
+	else
+		skip "nftables $version: the module is missing" "nft_imq is built in"
+	fi
 }
 
 # stock_nft: lists, adds, and deletes in a table with imq, and touches no rule
