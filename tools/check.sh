@@ -101,6 +101,15 @@ checkpatch() {
 	! grep -E '^(ERROR|WARNING|CHECK):' -A 8 "$logs/checkpatch"
 }
 
+# man_page FILE: no warning of groff. One without a title is a part of a page.
+man_page() {
+	{
+		grep -q '^\.TH' "$1" || printf '.TH PART 8\n.SH PART\n'
+		cat "$1"
+	} | groff -man -ww -z 2>&1 | tee "$logs/groff"
+	[ ! -s "$logs/groff" ]
+}
+
 userland_applies() {
 	local work=$logs/work p
 
@@ -126,6 +135,13 @@ group_static() {
 	for f in $(all_files | grep '\.py$'); do
 		try "static: $f compiles" /usr/bin/python3 -c \
 			'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f"
+	done
+	for f in $(all_files | grep -E '(/man/.*\.[1-9]|\.man)$'); do
+		if command -v groff >/dev/null; then
+			try "static: $f: man page" man_page "$f"
+		else
+			result skip "static: $f: man page" "groff is not installed"
+		fi
 	done
 	try "static: patches are what the source folders say (make patches)" tools/patches/update.py --check
 	try "static: footprint in existing kernel files" footprint
