@@ -51,7 +51,7 @@ queued() {
 held() {
 	local next
 
-	wait_for 5 queued || fail "nothing waits in imq0"
+	wait_for 15 queued || fail "nothing waits in imq0"
 	next=$(nft_counter "$R" "$1" family next)
 	within "behind the hook ($next), and queued" \
 		$((next + $(qdisc_backlog "$R" imq0))) 1 "$2"

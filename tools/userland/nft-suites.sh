@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: tools/userland/nft-suites.sh [-s SUITES] [-k KERNEL] [VERSION]
+# Usage: tools/userland/nft-suites.sh [-s SUITES] [-t DIRS] [-k KERNEL] [VERSION]
 #
 # Runs all tests that nftables has, tests/py, tests/monitor and tests/shell,
 # with a stock nft and with the patched one, in two guests on the patched kernel at
@@ -9,6 +9,7 @@
 # stock nft has to pass with the patched one. That takes long (10 to 60 minutes).
 #
 #   -s SUITES  only these: "py monitor shell"
+#   -t DIRS    of tests/shell only these directories, e.g. "maps parsing"
 #   -k KERNEL  what tools/guest/run.sh takes (default: um-builtin)
 #   VERSION    that of nftables (default: see nft.sh)
 #
@@ -27,11 +28,13 @@ set -uo pipefail
 . "$(dirname "$0")/source.sh"
 
 suites='py monitor shell'
+dirs=''
 kernel=um-builtin
 guest=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	-s) suites=$2; shift 2 ;;
+	-t) dirs=$2; shift 2 ;;
 	-k) kernel=$2; shift 2 ;;
 	--guest) guest=$2 out=$3; shift 3 ;;	# by ourselves, in the guest
 	-*) usage ;;
@@ -84,10 +87,13 @@ suite_monitor() {
 }
 
 suite_shell() {
-	local line state
+	local line state tests=()
 
 	cd "$out/tests/tests/shell" || return
-	NFT=$guest/sbin/nft NO_COLOR=1 ./run-tests.sh 2>&1 | tee "$out/shell.log" |
+	# shellcheck disable=SC2086 # words
+	[ -z "$dirs" ] || mapfile -t tests < <(cd testcases &&
+		find $dirs -type f -perm -1 -printf 'testcases/%p\n' | sort)
+	NFT=$guest/sbin/nft NO_COLOR=1 ./run-tests.sh "${tests[@]}" 2>&1 | tee "$out/shell.log" |
 		sed -unE 's/^.*[IW]: \[(OK|SKIPPED|[A-Z ]*(FAIL|DUMP)[A-Z ]*)\][^a-z]*(\.?\.?\/)*(testcases\/)?([^ :]+).*$/\1\t\5/p' |
 		while IFS=$'\t' read -r state line; do
 			case $state in
@@ -123,7 +129,7 @@ run() {
 	# A test that makes the kernel complain: the log says so, and the table.
 	"$IMQ_TOP/tools/guest/run.sh" -q --mem 2G --timeout "${IMQ_NFT_LIMIT:-3600}" \
 		--out "$dir/$state" --prefix "$prefix" --log "$dir/$state/guest" "$kernel" -- \
-		"$IMQ_TOP/tools/userland/nft-suites.sh" -s "$suites" --guest "$prefix" "$dir/$state" \
+		"$IMQ_TOP/tools/userland/nft-suites.sh" -s "$suites" -t "$dirs" --guest "$prefix" "$dir/$state" \
 		>"$dir/$state/guest.log" 2>&1
 	status=$?
 	echo "exit status of the guest: $status" >"$dir/$state/status"
