@@ -51,8 +51,7 @@ rules=${DEMO_RULES:-}
 clock=${DEMO_TIME:-simulated}
 case $rules in ''|nft|iptables) ;; *) usage ;; esac
 case $clock in
-# The jitter entropy collector waits for a clock that never ticks evenly.
-simulated) append='time-travel=inf-cpu initcall_blacklist=jent_mod_init' ;;
+simulated) append=$IMQ_SIMULATED ;;
 real) append='' ;;
 *) usage ;;
 esac

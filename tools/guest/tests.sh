@@ -70,24 +70,32 @@ builtin_tests='behavior conserve failures_load failures_paths failures_peers
 # Scripts that are too long, or need more than one processor
 soak_tests='failslab storms'
 
+# Scripts for a clock that does not depend on the machine; what they measure would
+# mean nothing in a kernel with checkers.
+simulated_tests='aqm memory shaping'
+
+# others_than NAME...: all other scripts.
+others_than() {
+	local f name
+
+	for f in $(guest_scripts ""); do
+		name=$(basename "$f" .sh)
+		[[ " $* " == *[[:space:]]"$name"[[:space:]]* ]] || echo "$name"
+	done
+}
+
 # machine GROUP: config (see kernel/config/TABLE), options (of run.sh) and only
 # (names of scripts, or none for all) of a group of tests.
 machine() {
-	local f name
-
 	config=um-$1 options=() only=''
 	case $1 in
 	builtin) only=$builtin_tests ;;
 	module)
-		for f in $(guest_scripts ""); do
-			name=$(basename "$f" .sh)
-			case $name in
-			behavior|howto) ;;
-			*) [[ " $builtin_tests $soak_tests " != *[[:space:]]"$name"[[:space:]]* ]] || continue ;;
-			esac
-			only="$only $name"
-		done ;;
+		# shellcheck disable=SC2086 # words
+		only="$(others_than $builtin_tests $soak_tests) behavior howto" ;;
 	debug)
+		# shellcheck disable=SC2086 # words
+		only=$(others_than $simulated_tests)
 		options=(--mem 2G --timeout 600) ;;
 	smp)
 		config=smp-debug options=(--qemu --smp 4 --mem 2G --timeout 900)
@@ -129,6 +137,7 @@ guest_test() {
 	nft-guest) [ -z "$nft" ] || args=("$nft") ;;
 	ynl-guest) args=("$(tools/sources.sh linux)") ;;
 	esac
+	[[ " $simulated_tests " != *" $name "* ]] || set -- "$@" --append "$IMQ_SIMULATED"
 	run_guest "$group" "$name" "$kernel" --env "IMQ_NFT_PREFIX=$nft" \
 		--env "IPTABLES_SRC=$iptables_src" --env "IPROUTE2_SRC=$iproute2_src" \
 		"${prefixes[@]}" "$@" -- "$f" "${args[@]}"

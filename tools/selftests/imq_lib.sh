@@ -25,6 +25,8 @@
 #               expression are run, and the last one
 # IMQ_FULL      1: full amounts (packets, seconds, rounds) instead of those that
 #               keep a test short
+# IMQ_FIGURES   file to which what is measured is appended, a JSON object a line:
+#               script, name, value, unit, and limit and ok where there is a limit
 #
 # A test runs in a subshell with errexit: not in a condition, so that errexit
 # holds in the functions that it calls. What it changes in namespaces stays for
@@ -183,6 +185,27 @@ at_most() {
 		0 "$((seconds * 1000))"
 }
 
+# figure NAME VALUE UNIT [<=|>= LIMIT]: what was measured, printed and kept; the
+# test fails if the limit is missed. Numbers with a fraction may be.
+figure() {
+	local name=$1 value=$2 unit=$3 limit=${4:+$4 $5} ok=true
+
+	[ -z "$limit" ] || awk -v v="$value" -v op="$4" -v l="$5" \
+		'BEGIN { exit !(v == v + 0 && (op == "<=" ? v <= l + 0 : v >= l + 0)) }' || ok=false
+	[ -z "${IMQ_FIGURES:-}" ] ||
+		printf '{"script": "%s", "name": "%s", "value": %s, "unit": "%s"%s}\n' \
+			"$imq_script" "$name" "$value" "$unit" \
+			"${limit:+, \"limit\": \"$limit\", \"ok\": $ok}" >>"$IMQ_FIGURES"
+	note "$name: $value $unit${limit:+ ($limit)}"
+	[ "$ok" = true ] || fail "$name: $value $unit, expected $limit"
+}
+
+# simulated: the test is for a clock that stands still while the guest computes
+# (User Mode Linux with time-travel=inf-cpu): no figure depends on the machine.
+simulated() {
+	grep -q time-travel=inf-cpu /proc/cmdline || skip "needs simulated time (time-travel=inf-cpu)"
+}
+
 # field NAME TEXT: value of NAME=VALUE in the line.
 field() {
 	local text=" $2 "
@@ -259,6 +282,12 @@ flood() {
 
 flood_load() {
 	background load "$imq_dir/imq_flood.py" "$@"
+}
+
+# paced ARG...: datagrams at given rates; see imq_load.py. The lines it prints.
+paced() {
+	say "paced $*"
+	"$imq_dir/imq_load.py" "$@" | tee -a "$imq_log"
 }
 
 # total KEY LINES: of all flows.

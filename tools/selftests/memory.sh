@@ -1,0 +1,167 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What IMQ takes of the memory: of a queued packet, beyond its sk_buff, and of a
+# device, compared with an IFB.
+#
+# The drawing is in imq_lib.sh (topology). Packets are held by netem.
+#
+# /proc/meminfo counts pages, and a page of a slab or of per-CPU memory is not free
+# while there is something in it: many devices are made, several times, and the
+# median counts. Per-CPU memory is in it, for each possible CPU.
+
+. "$(dirname "$0")/imq_lib.sh"
+
+# An imq device is no more than so many times an ifb. Not judged when it is up with
+# no qdisc but the default one, pfifo_fast, whose rings are as long as the transmit
+# queue: 1000 packets, and 32 of an ifb.
+MAX_DEVICE=1.05
+DEVICES=1000
+ROUNDS=$(amount 1 5)
+PACKETS=1000
+
+# slab CACHE ATTRIBUTE
+slab() {
+	cat "/sys/kernel/slab/$1/$2"
+}
+
+# queued DEV: extensions while PACKETS packets wait in that device, and behind that
+queued() {
+	local n
+
+	r tc qdisc add dev "$1" root netem delay 5s limit $((2 * PACKETS))
+	background load "$imq_dir/imq_flood.py" --idle 6000 \
+		"from=$W,to=$H1,dst=10.0.1.2,window=0,count=$PACKETS"
+	wait_for 4 all_wait "$1" || fail "packets that wait in $1: $(qdisc_backlog "$R" "$1")"
+	n=$(objects skbuff_ext_cache)
+	wait_for 20 background_gone load || fail "the flood does not end"
+	total lost "$(background_end load)" >"$imq_tmp/lost"
+	equal "lost" "$(cat "$imq_tmp/lost")" 0
+	r tc qdisc del dev "$1" root
+	echo "$n $(objects skbuff_ext_cache)"
+}
+
+# all_wait DEV: some of the neighbours' own may, too.
+all_wait() {
+	[ "$(qdisc_backlog "$R" "$1")" -ge "$PACKETS" ]
+}
+
+background_gone() {
+	gone "$(cat "$imq_tmp/pid.$1")"
+}
+
+# packet: the extension is the one thing that a packet has in imq.
+packet() {
+	local before during behind size
+
+	have_sch netem
+	topology
+	r ping -n -q -c 1 10.0.1.2
+	r ping -n -q -c 1 198.51.100.2
+	before=$(objects skbuff_ext_cache)
+	size=$(slab skbuff_ext_cache slab_size)
+
+	read -r during behind < <(queued lan1)
+	equal "extensions, packets wait in lan1" $((during - before)) 0
+
+	shape_in wan udp 0
+	read -r during behind < <(queued imq0)
+	equal "extensions, packets wait in imq0" $((during - before)) "$PACKETS"
+	# Each CPU keeps one for its next packet.
+	within "extensions, no packet waits" $((behind - before)) 0 "$(nproc)"
+	figure "packet that waits: skb extensions" \
+		"$(awk -v n=$((during - before)) -v s="$size" -v p="$PACKETS" \
+			'BEGIN { print n * s / p }')" bytes
+	figure "packet that does not: skb extensions" 0 bytes
+	no_other_counter "$R" imq0
+}
+
+# in_use: bytes of the memory that are not free, without what can be dropped. What
+# was freed comes back a grace period later, and pages of slabs when asked for.
+in_use() {
+	local cache
+
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 0.5
+	for cache in /sys/kernel/slab/*; do
+		[ -L "$cache" ] || echo 1 >"$cache/shrink"
+	done
+	awk '{ sub(":", "", $1); m[$1] = $2 }
+		END { print (m["MemTotal"] - m["MemFree"] - m["Buffers"] - m["Cached"]) * 1024 }' \
+		/proc/meminfo
+}
+
+# namespace_gone: where the kernel does not tell, after some time.
+namespace_gone() {
+	if [ -n "$namespaces" ]; then
+		no_more net_namespace "$namespaces"
+	else
+		sleep 3
+	fi
+}
+
+# devices TYPE STATE: bytes of one of DEVICES devices; STATE is down, up or the
+# qdisc of devices that are up
+devices() {
+	local i ns=imq-$imq_id-mem before behind
+
+	ip netns add "$ns"
+	# What is allocated once
+	ip -n "$ns" link add first type "$1"
+	ip -n "$ns" link set first up
+	before=$(in_use)
+	for ((i = 0; i < DEVICES; i++)); do
+		echo "link add d$i type $1"
+		[ "$2" = down ] || echo "link set d$i up"
+	done | ip -n "$ns" -batch -
+	case $2 in
+	down|up) ;;
+	*)
+		for ((i = 0; i < DEVICES; i++)); do
+			echo "qdisc add dev d$i root $2"
+		done | tc -n "$ns" -batch - ;;
+	esac
+	behind=$(in_use)
+	ip netns delete "$ns"
+	wait_for 30 namespace_gone || fail "the namespace stays"
+	echo $(((behind - before) / DEVICES))
+}
+
+# per_device STATE: imq and ifb in turn
+per_device() {
+	local i namespaces ifb imq limit=()
+
+	modprobe -q ifb numifbs=0 2>/dev/null || true
+	ip link add "ifb$imq_id" type ifb || skip "the kernel has no ifb"
+	ip link del "ifb$imq_id"
+	case $1 in down|up) ;; *) have_sch "$1" ;; esac
+	namespaces=''
+	! [ -r /sys/kernel/slab/net_namespace/objects ] || namespaces=$(objects net_namespace)
+	# Not the first, which grows caches
+	devices imq "$1" >/dev/null
+	for ((i = 0; i < ROUNDS; i++)); do
+		devices ifb "$1" >>"$imq_tmp/ifb"
+		devices imq "$1" >>"$imq_tmp/imq"
+	done
+	say "ifb:" "$(cat "$imq_tmp/ifb")" "imq:" "$(cat "$imq_tmp/imq")"
+	ifb=$(median "$imq_tmp/ifb") imq=$(median "$imq_tmp/imq")
+	figure "device, $1, $(nproc) CPU: ifb" "$ifb" bytes
+	figure "device, $1, $(nproc) CPU: imq" "$imq" bytes
+	[ "$1" = up ] || limit=("<=" "$MAX_DEVICE")
+	figure "device, $1, $(nproc) CPU: imq / ifb" \
+		"$(awk -v a="$imq" -v b="$ifb" 'BEGIN { printf "%.3f\n", a / b }')" "" \
+		"${limit[@]}"
+}
+
+median() {
+	sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+}
+
+imq_begin
+imq_test "a packet, queued and not" packet
+for state in $(amount "down htb" "down up htb fq_codel"); do
+	rm -f "$imq_tmp/ifb" "$imq_tmp/imq"
+	imq_test "$DEVICES devices, $state" per_device "$state"
+done
+imq_end
