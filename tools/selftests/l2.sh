@@ -290,7 +290,7 @@ print("ready", flush=True)
 while True:
     print(s.recv(100).decode(), flush=True)
 '
-		wait_for 5 grep -q ready "$imq_tmp/out.${where##*-}"
+		wait_for 10 grep -q ready "$imq_tmp/out.${where##*-}"
 	done
 	h1 python3 -c '
 import socket, sys, time
