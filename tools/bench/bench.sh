@@ -24,7 +24,8 @@
 #   -a ARRIVALS  of "lone burst" (default lone)
 # The table is then all there is: no goals, no plot. Likewise for both:
 #   -n N         packets in a measurement, by 3200 (default 6400)
-#   -r BOOTS     how often to boot and measure (default 3; quick: 1)
+#   -r BOOTS     how often to boot and measure (default 3; quick: 1). In each boot
+#                everything is measured three times (quick: once)
 #
 #   tools/bench/bench.sh -q "pfifo htb" -c "none floor ifb imq-nft"
 #
@@ -100,17 +101,15 @@ jobs_quick() {
 all='pfifo htb htb100 fq_codel cake'
 jobs_bench() {
 	cat <<-END
-		-n $n -a 'lone burst' -q '$all' none floor ifb imq-nft imq-iptables
-		-n $n -a 'lone burst' floor-nft floor-iptables elsewhere-accept elsewhere
-		-n $n floor-dst:10 map:10:1 floor-dst:10000 map:10000:1
-		-n $n floor-dst:1000 map:1000:1 map:1000:1000
+		-n $n -r 3 floor-dst:10 map:10:1 floor-dst:10000 map:10000:1
+		-n $n -r 3 floor-dst:1000 map:1000:1 map:1000:1000
 		memory
+		-n $n -r 3 -a 'lone burst' floor-nft floor-iptables elsewhere-accept elsewhere
+		-n $n -r 3 -a 'lone burst' -q '$all' none floor ifb imq-nft imq-iptables
 	END
 }
 jobs_bench-plain() {
-	cat <<-END
-		-n $n -a 'lone burst' none elsewhere-accept floor ifb
-	END
+	echo "-n $n -r 3 -a 'lone burst' none elsewhere-accept floor ifb"
 }
 
 # Two guests at a time: their clocks do not see each other.

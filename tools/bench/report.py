@@ -5,8 +5,8 @@
 Reads DIR/raw/*.tsv, one file for each boot (lines as guest.sh prints them), and
 writes DIR/table.md, DIR/bench.json and, for plot.sh, DIR/plot.csv. Prints the table.
 
-Figures are instructions per packet, the mean over the boots. "spread" is the
-difference between the largest and the smallest of them, as a share of the mean.
+Figures are instructions per packet, the mean of all measurements. "spread" is the
+difference between the largest and the smallest of them, as a share of the largest.
   overhead   what a case takes beyond the floor of the same qdisc and arrival, for IMQ
              the floor with a rule that accepts in the place of IMQ's
   ratio      overhead, as a share of IFB's
@@ -32,7 +32,7 @@ IMQ = ("imq-nft", "imq-iptables")
 MAX_RATIO = 0.60		# of IFB's overhead
 MAX_UNUSED = 0.2		# percent over the kernel without the series
 MAX_SCALE = 5.0			# percent between few and many
-MAX_SPREAD = 0.1		# percent between boots
+MAX_SPREAD = 0.1		# percent between measurements
 MAX_QUEUED = 256		# bytes beyond a packet in a real device's queue
 MAX_DEVICE = 5.0		# percent of memory over IFB's devices
 
@@ -85,7 +85,7 @@ class Figures:
         return max((100 * (max(runs) - min(runs)) / max(runs), key)
                    for key, runs in self.runs.items())
 
-    def boots(self):
+    def times(self):
         """How often each was measured, at least."""
         return min(len(runs) for runs in self.runs.values())
 
@@ -201,7 +201,7 @@ def judge(fig):
               fig.bytes("packet imq-nft") - fig.bytes("packet floor"), MAX_QUEUED, "%.0f")
     goals.add("memory of a device: over IFB's, percent",
               100 * (fig.bytes("device imq") / fig.bytes("device ifb") - 1), MAX_DEVICE, "%+.1f")
-    goals.add("spread between boots, percent", fig.spread()[0], MAX_SPREAD, "%.3f")
+    goals.add("spread, percent", fig.spread()[0], MAX_SPREAD, "%.3f")
     return goals
 
 
@@ -261,8 +261,8 @@ def main():
     directory = args[0]
     try:
         fig = Figures(directory)
-        lines = ["Linux %s; instructions per packet, mean of %d boots, spread at most %.3f %%"
-                 % (fig.release.get("imq") or fig.release["plain"], fig.boots(), fig.spread()[0])]
+        lines = ["Linux %s; instructions per packet, mean of %d, spread at most %.3f %%"
+                 % (fig.release.get("imq") or fig.release["plain"], fig.times(), fig.spread()[0])]
         if quick:
             rows = [[a, q, c, number(fig.get(a, q, c, k))] + quick_columns(fig, a, q, c)
                     for k, a, q, c in fig.runs]
