@@ -144,6 +144,7 @@ group_static() {
 		fi
 	done
 	try "static: patches are what the source folders say (make patches)" tools/patches/update.py --check
+	try "static: the benchmark judges its figures" tools/bench/report-check.sh
 	try "static: footprint in existing kernel files" footprint
 	tail -n 1 "$logs"/static__footprint*.log | sed 's/^/    /'
 	if source_of linux "static: kernel series applies, no fuzz"; then

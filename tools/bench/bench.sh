@@ -52,6 +52,8 @@ done
 [ $# -le 1 ] || usage
 out=${1:-$IMQ_TOP/out/bench}
 bench=$IMQ_TOP/tools/bench
+# shellcheck source=../results.sh
+. "$IMQ_TOP/tools/results.sh"	# ends guests with this script
 # shellcheck source=ruler.sh
 . "$bench/ruler.sh"
 
@@ -125,6 +127,7 @@ for ((boot = 1; boot <= boots; boot++)); do
 		else
 			"jobs_${kernels[i]}"
 		fi | guest "${dirs[i]}" "$boot" &
+		background+=($!)
 	done
 done
 while [ "$(jobs -p | wc -l)" -gt 0 ]; do

@@ -203,11 +203,11 @@ add_map() {
 	local i
 
 	{
-		echo 'table inet shape { map customers { type ipv4_addr : mark; elements = {'
+		printf 'table inet shape {\nmap customers {\ntype ipv4_addr : mark\nelements = {\n'
 		for ((i = 0; i < $1; i++)); do
 			printf '10.64.%d.%d : %d,\n' $(((i + 1) / 256)) $(((i + 1) % 256)) $((i % $2))
 		done
-		echo '} } }'
+		printf '}\n}\n}\n'
 	} >/tmp/map
 	nft -f /tmp/map
 	nft_rule 'imq todev ip daddr map @customers'

@@ -5,8 +5,9 @@
 Reads DIR/raw/*.tsv, one file for each boot (lines as guest.sh prints them), and
 writes DIR/table.md, DIR/bench.json and, for plot.sh, DIR/plot.csv. Prints the table.
 
-Figures are instructions per packet, the mean of all measurements. "spread" is the
-difference between the largest and the smallest of them, as a share of the largest.
+Figures are instructions per packet: the median of the measurements of each boot, and
+of these the median. "spread" is the difference between the largest and the smallest
+median, as a share of the largest; with one boot, between its measurements.
   overhead   what a case takes beyond the floor of the same qdisc and arrival, for IMQ
              the floor with a rule that accepts in the place of IMQ's
   ratio      overhead, as a share of IFB's
@@ -20,6 +21,7 @@ import os
 import sys
 from collections import defaultdict
 from glob import glob
+from statistics import median
 
 QDISCS = {
     "pfifo": "pfifo", "htb": "htb, 1 class", "htb100": "htb, 100 classes by mark",
@@ -45,7 +47,8 @@ class Figures:
     """Instructions per packet by kernel, arrival, qdisc and case."""
 
     def __init__(self, directory):
-        self.runs = defaultdict(list)
+        self.runs = {}
+        runs = {}
         self.memory = defaultdict(list)
         self.release = {}
         for name in sorted(glob(os.path.join(directory, "raw", "*.tsv"))):
@@ -59,16 +62,23 @@ class Figures:
                      packets, ns) = line.rstrip("\n").split("\t")
                     kernel = "plain" if release.endswith("-plain") else "imq"
                     self.release[kernel] = release
-                    self.runs[kernel, arrival, qdisc, case].append(int(ns) / int(packets))
-        if not self.runs:
+                    key = kernel, arrival, qdisc, case
+                    runs.setdefault(key, {}).setdefault(name, []).append(int(ns) / int(packets))
+        if not runs:
             raise Missing("no results in %s/raw" % directory)
+        self.boots = min(len(boots) for boots in runs.values())
+        for key, boots in runs.items():
+            if len(boots) > 1:
+                self.runs[key] = [median(r) for r in boots.values()]
+            else:
+                self.runs[key] = sorted(next(iter(boots.values())))
 
     def get(self, arrival, qdisc, case, kernel="imq"):
-        """The mean."""
+        """One figure for all boots."""
         runs = self.runs.get((kernel, arrival, qdisc, case))
         if not runs:
             raise Missing("no %s, %s, %s on the kernel %s" % (arrival, qdisc, case, kernel))
-        return sum(runs) / len(runs)
+        return median(runs)
 
     def has(self, *key):
         """Whether the imq kernel has measured it."""
@@ -81,13 +91,8 @@ class Figures:
         return sum(self.memory[what]) / len(self.memory[what])
 
     def spread(self):
-        """The largest one in percent, and its key."""
-        return max((100 * (max(runs) - min(runs)) / max(runs), key)
-                   for key, runs in self.runs.items())
-
-    def times(self):
-        """How often each was measured, at least."""
-        return min(len(runs) for runs in self.runs.values())
+        """The largest one in percent."""
+        return max(100 * (max(runs) - min(runs)) / max(runs) for runs in self.runs.values())
 
     def floor(self, arrival, qdisc):
         """What the detour is added to."""
@@ -201,7 +206,7 @@ def judge(fig):
               fig.bytes("packet imq-nft") - fig.bytes("packet floor"), MAX_QUEUED, "%.0f")
     goals.add("memory of a device: over IFB's, percent",
               100 * (fig.bytes("device imq") / fig.bytes("device ifb") - 1), MAX_DEVICE, "%+.1f")
-    goals.add("spread, percent", fig.spread()[0], MAX_SPREAD, "%.3f")
+    goals.add("spread, percent", fig.spread(), MAX_SPREAD, "%.3f")
     return goals
 
 
@@ -261,8 +266,8 @@ def main():
     directory = args[0]
     try:
         fig = Figures(directory)
-        lines = ["Linux %s; instructions per packet, mean of %d, spread at most %.3f %%"
-                 % (fig.release.get("imq") or fig.release["plain"], fig.times(), fig.spread()[0])]
+        lines = ["Linux %s; instructions per packet; boots: %d, spread at most %.3f %%"
+                 % (fig.release.get("imq") or fig.release["plain"], fig.boots, fig.spread())]
         if quick:
             rows = [[a, q, c, number(fig.get(a, q, c, k))] + quick_columns(fig, a, q, c)
                     for k, a, q, c in fig.runs]
