@@ -47,8 +47,8 @@
 #                 stack looks for rules everywhere once there is one
 #   floor-dst:C   floor, to C destinations in turn
 #   map:C:D       imq-nft, to C destinations, by a map of C addresses to D devices
-#   memory        bytes of memory of 1,000 devices, ifb and imq; and of a packet that
-#                 waits in a qdisc, in the cases floor, ifb and imq-nft
+#   memory        bytes of memory of 1,000 devices with a pfifo, ifb and imq; and of a
+#                 packet that waits in a qdisc, in the cases floor, ifb and imq-nft
 #
 # htb100 has a class for each mark from 1 to 100. With pktgen, packets get their
 # mark by tc at the egress of src (so does "none" with htb100), with burst from
@@ -170,20 +170,14 @@ add_marks() {
 
 # add_devices COUNT: imq0 and so on, each with the qdisc
 add_devices() {
-	local i
-
-	for ((i = 0; i < $1; i++)); do
-		echo "link add imq$i type imq"
-		echo "link set imq$i up"
-	done | ip -batch -
-	if [ "$1" = 1 ]; then
-		add_qdisc imq0
-	else
+	if [ "$1" -gt 1 ]; then
 		[ "$qdisc" = pfifo ] || die "$qdisc on $1 devices: only pfifo can do"
-		for ((i = 0; i < $1; i++)); do
-			echo "qdisc add dev imq$i root handle 1: pfifo limit 1000"
-		done | tc -batch -
+		make_devices imq 0 "$1"
+		return
 	fi
+	ip link add imq0 type imq
+	ip link set imq0 up
+	add_qdisc imq0
 }
 
 # nft_rule STATEMENT: in a chain as in imq.rst
@@ -341,7 +335,8 @@ memory() {
 	printf 'memory\t%s\t%s\t%d\n' "$(uname -r)" "$1" $((($3 + $2 / 2) / $2))
 }
 
-# make_devices TYPE FROM TO
+# make_devices TYPE FROM TO: with a qdisc, since the default one has rings as long as
+# the device's queue, and ifb's is short
 make_devices() {
 	local i
 
@@ -349,6 +344,9 @@ make_devices() {
 		echo "link add $1$i type $1"
 		echo "link set $1$i up"
 	done | ip -batch -
+	for ((i = $2; i < $3; i++)); do
+		echo "qdisc add dev $1$i root handle 1: pfifo limit 1000"
+	done | tc -batch -
 }
 
 memory_devices() {
