@@ -92,7 +92,7 @@ guest() {
 		log "bench: $name, boot $boot failed; see $run.*"
 		return 1
 	}
-	grep -E '^(result|memory)' "$run.out" >"$run.tsv"
+	grep '^result' "$run.out" >"$run.tsv"
 }
 
 # What the kernels have to do.
@@ -105,7 +105,6 @@ jobs_bench() {
 	cat <<-END
 		-n $n -r 3 floor-dst:10 map:10:1 floor-dst:10000 map:10000:1
 		-n $n -r 3 floor-dst:1000 map:1000:1 map:1000:1000
-		memory
 		-n $n -r 3 -a 'lone burst' floor-nft floor-iptables elsewhere-accept elsewhere
 		-n $n -r 3 -a 'lone burst' -q '$all' none floor ifb imq-nft imq-iptables
 	END

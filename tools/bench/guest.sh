@@ -47,8 +47,6 @@
 #                 stack looks for rules everywhere once there is one
 #   floor-dst:C   floor, to C destinations in turn
 #   map:C:D       imq-nft, to C destinations, by a map of C addresses to D devices
-#   memory        bytes of memory of 1,000 devices with a pfifo, ifb and imq; and of a
-#                 packet that waits in a qdisc, in the cases floor, ifb and imq-nft
 #
 # htb100 has a class for each mark from 1 to 100. With pktgen, packets get their
 # mark by tc at the egress of src (so does "none" with htb100), with burst from
@@ -57,7 +55,6 @@
 # Printed for each measurement, after "result": kernel, arrival, qdisc, case, run,
 # packets, ns. These are differences of two sendings, one of them N packets longer,
 # so that what a sending costs once is not in it, and not the first ones.
-# For the memory, after "memory": kernel, what, bytes each.
 #
 # Afterwards counters tell whether all packets came through, and went the way of
 # the case. If not: exit status 1.
@@ -144,13 +141,6 @@ add_qdisc() {
 			done
 		} | tc -batch -
 		;;
-	hold)	# what comes in stays
-		tc -batch - <<-END
-			qdisc add dev $1 root handle 1: htb default 1
-			class add dev $1 parent 1: classid 1:1 htb rate 8bit quantum 2000
-			qdisc add dev $1 parent 1:1 handle 2: pfifo limit 100000
-		END
-		;;
 	*) die "no qdisc $qdisc" ;;
 	esac
 }
@@ -170,14 +160,20 @@ add_marks() {
 
 # add_devices COUNT: imq0 and so on, each with the qdisc
 add_devices() {
-	if [ "$1" -gt 1 ]; then
-		[ "$qdisc" = pfifo ] || die "$qdisc on $1 devices: only pfifo can do"
-		make_devices imq 0 "$1"
+	local i
+
+	for ((i = 0; i < $1; i++)); do
+		echo "link add imq$i type imq"
+		echo "link set imq$i up"
+	done | ip -batch -
+	if [ "$1" = 1 ]; then
+		add_qdisc imq0
 		return
 	fi
-	ip link add imq0 type imq
-	ip link set imq0 up
-	add_qdisc imq0
+	[ "$qdisc" = pfifo ] || die "$qdisc on $1 devices: only pfifo can do"
+	for ((i = 0; i < $1; i++)); do
+		echo "qdisc add dev imq$i root handle 1: pfifo limit 1000"
+	done | tc -batch -
 }
 
 # nft_rule STATEMENT: in a chain as in imq.rst
@@ -321,65 +317,6 @@ check_counters() {
 	esac
 }
 
-# Memory ---------------------------------------------------------------------------
-
-# free_memory: sets free, in bytes
-free_memory() {
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-	free=$(($(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo) * 1024))
-}
-
-# memory WHAT COUNT BYTES
-memory() {
-	printf 'memory\t%s\t%s\t%d\n' "$(uname -r)" "$1" $((($3 + $2 / 2) / $2))
-}
-
-# make_devices TYPE FROM TO: with a qdisc, since the default one has rings as long as
-# the device's queue, and ifb's is short
-make_devices() {
-	local i
-
-	for ((i = $2; i < $3; i++)); do
-		echo "link add $1$i type $1"
-		echo "link set $1$i up"
-	done | ip -batch -
-	for ((i = $2; i < $3; i++)); do
-		echo "qdisc add dev $1$i root handle 1: pfifo limit 1000"
-	done | tc -batch -
-}
-
-memory_devices() {
-	local before
-
-	make_devices "$1" 0 10
-	free_memory
-	before=$free
-	make_devices "$1" 10 1010
-	free_memory
-	memory "device $1" 1000 $((before - free))
-}
-
-memory_packets() {
-	local before count=20000
-
-	start_network
-	qdisc=hold arrival=lone case_name=$1
-	build_case "$1"
-	start_pktgen
-	send 1000
-	free_memory
-	before=$free
-	send $count
-	free_memory
-	memory "packet $1" $count $((before - free))
-	# a few get through, for lack of a lower rate
-	tc -s qdisc show dev "$dev" | awk -v least=$((sent - 100)) '
-		/^qdisc/ { on = / 2: / }
-		on && / backlog / { sub(/p$/, "", $3); n = $3 }
-		END { exit n < least }' || die "memory, $1: not all $sent packets wait in $dev"
-}
-
 # One case -------------------------------------------------------------------------
 
 # run_case: in a new namespace
@@ -414,10 +351,6 @@ run_case() {
 	check_counters
 }
 
-case $inside:$1 in
-1:devices) memory_devices "$2"; exit ;;
-1:packets) memory_packets "$2"; exit ;;
-esac
 if [ -n "$inside" ]; then
 	qdisc=$qdiscs arrival=$arrivals case_name=$1
 	run_case
@@ -463,24 +396,13 @@ for arrival in $arrivals; do
 	for qdisc in $qdiscs; do
 		for case_name; do
 			case $imq:$case_name in
-			:imq-*|:map:*|:elsewhere|:memory) continue ;;
+			:imq-*|:map:*|:elsewhere) continue ;;
 			esac
 			case $case_name:$qdisc in
 			none:htb100|none:"${qdiscs%% *}") ;;
 			none:*) continue ;;
 			esac
 			new_namespaces
-			if [ "$case_name" = memory ]; then
-				for kind in ifb imq; do
-					ip netns exec router "$0" -i devices $kind
-					new_namespaces
-				done
-				for kind in floor ifb imq-nft; do
-					ip netns exec router "$0" -i packets $kind
-					new_namespaces
-				done
-				continue
-			fi
 			case $case_name in
 			elsewhere) rules_elsewhere 'imq todev 0' IMQ ;;
 			elsewhere-accept) rules_elsewhere accept ACCEPT ;;

@@ -22,9 +22,6 @@ figures() {
 			printf "result\t6.12-%s\t%s\t%s\t%s\t1\t1000\t%d\n", kernel, arrival, qdisc,
 				name, (n + (other == "boot" && boot == 2 ? value : 0)) * 1000 >(dir kernel "-" boot ".tsv")
 	}
-	function memory(what, n) {
-		printf "memory\t6.12-imq\t%s\t%d\n", what, what == other ? value : n >(dir "imq-1.tsv")
-	}
 	BEGIN {
 		split("lone burst", arrivals)
 		split("pfifo htb htb100 fq_codel cake", qdiscs)
@@ -45,10 +42,6 @@ figures() {
 		split("10:1 10000:1 1000:1 1000:1000", maps)
 		for (m in maps)
 			result("imq", "lone", "pfifo", "map:" maps[m], 6000)
-		memory("device ifb", 9000)
-		memory("device imq", 9000)
-		memory("packet floor", 1000)
-		memory("packet imq-nft", 1200)
 	}'
 }
 
@@ -73,8 +66,6 @@ judged 1 none 5011
 judged 1 elsewhere 5061
 judged 1 map:1000:1000 6301
 judged 1 map:10000:1 6301
-judged 1 'packet imq-nft' 1257
-judged 1 'device imq' 9451
 judged 1 boot 6
 judged 0 imq-nft 6099
 sed -i '/cake\tifb/d' "$dir"/raw/imq-*.tsv

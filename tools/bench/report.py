@@ -19,7 +19,6 @@ Exit status: 0 when all goals are met, 1 when not, 2 when figures are missing.
 import json
 import os
 import sys
-from collections import defaultdict
 from glob import glob
 from statistics import median
 
@@ -35,8 +34,6 @@ MAX_RATIO = 0.60		# of IFB's overhead
 MAX_UNUSED = 0.2		# percent over the kernel without the series
 MAX_SCALE = 5.0			# percent between few and many
 MAX_SPREAD = 0.1		# percent between measurements
-MAX_QUEUED = 256		# bytes beyond a packet in a real device's queue
-MAX_DEVICE = 5.0		# percent of memory over IFB's devices
 
 
 class Missing(Exception):
@@ -49,15 +46,10 @@ class Figures:
     def __init__(self, directory):
         self.runs = {}
         runs = {}
-        self.memory = defaultdict(list)
         self.release = {}
         for name in sorted(glob(os.path.join(directory, "raw", "*.tsv"))):
             with open(name, encoding="ascii") as f:
                 for line in f:
-                    if line.startswith("memory"):
-                        _, _, what, size = line.rstrip("\n").split("\t")
-                        self.memory[what].append(int(size))
-                        continue
                     (_, release, arrival, qdisc, case, _,
                      packets, ns) = line.rstrip("\n").split("\t")
                     kernel = "plain" if release.endswith("-plain") else "imq"
@@ -83,12 +75,6 @@ class Figures:
     def has(self, *key):
         """Whether the imq kernel has measured it."""
         return ("imq",) + key in self.runs
-
-    def bytes(self, what):
-        """Memory, the mean."""
-        if what not in self.memory:
-            raise Missing("no memory of %s" % what)
-        return sum(self.memory[what]) / len(self.memory[what])
 
     def spread(self):
         """The largest one in percent."""
@@ -202,10 +188,6 @@ def judge(fig):
     few, many = (fig.get("lone", "pfifo", c) for c in ("map:10:1", "map:10000:1"))
     goals.add("a map of 10,000 customers instead of 10, percent", 100 * (many / few - 1),
               MAX_SCALE, "%+.1f")
-    goals.add("a waiting packet: bytes beyond what it has in another device's queue",
-              fig.bytes("packet imq-nft") - fig.bytes("packet floor"), MAX_QUEUED, "%.0f")
-    goals.add("memory of a device: over IFB's, percent",
-              100 * (fig.bytes("device imq") / fig.bytes("device ifb") - 1), MAX_DEVICE, "%+.1f")
     goals.add("spread, percent", fig.spread(), MAX_SPREAD, "%.3f")
     return goals
 
@@ -221,8 +203,6 @@ def notes(fig):
             if fig.has("lone", "pfifo", "floor-dst:%d" % c):
                 line += ", + %s" % number(total - fig.get("lone", "pfifo", "floor-dst:%d" % c))
             out.append(line)
-    for what in fig.memory:
-        out.append("memory of a %s: %s bytes" % (what, number(fig.bytes(what))))
     return out
 
 
@@ -296,7 +276,6 @@ def main():
             "unit": "instructions per packet",
             "figures": [{"kernel": k, "arrival": a, "qdisc": q, "case": c, "runs": runs}
                         for (k, a, q, c), runs in fig.runs.items()],
-            "memory": fig.memory,
             "goals": goals.list,
         }, f, indent=1)
         f.write("\n")
