@@ -79,16 +79,27 @@ wanted() {
 }
 
 src=$("$IMQ_TOP/tools/sources.sh" linux)
-key=$(hash_text "$(tree_id "$src" "$count" "$mutant" built)" "$arch" "$(wanted)" "$(gcc --version | head -n 1)")
-out=$IMQ_CACHE/kernels/$result-${key:0:12}
-if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
+
+# built: prints where the result is, or is to be; true if it is there.
+built() {
+	local key
+
+	key=$(hash_text "$(tree_id "$src" "$count" "$mutant" built)" "$arch" "$(wanted)" \
+		"$(gcc --version | head -n 1)")
+	echo "$IMQ_CACHE/kernels/$result-${key:0:12}"
+	[ -z "$targets$fresh" ] && [ -f "$IMQ_CACHE/kernels/$result-${key:0:12}/release" ]
+}
+
+if out=$(built); then
 	touch "$out"
 	echo "$out"
 	exit
 fi
 
+# What is built is what is there now: somebody else may have built it meanwhile, or
+# changed it.
 lock "kernel-$IMQ_KERNEL-$tree_name"
-if [ -z "$targets$fresh" ] && [ -f "$out/release" ]; then
+if out=$(built); then
 	echo "$out"
 	exit
 fi
