@@ -18,7 +18,7 @@
 #include "imq.h"
 
 /**
- * struct imq_cell - where packets wait that go on on this CPU
+ * struct imq_cell - where packets wait to go on at one CPU
  * @queue: the packets; multi producer (ndo_start_xmit() on any CPU), single
  *	consumer (@napi)
  * @busy: @napi looks at @queue again before it ends; under @queue.lock
