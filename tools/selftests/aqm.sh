@@ -39,7 +39,7 @@ qdisc_on() {
 		r tc qdisc add dev "$1" root handle 1: "${stab[@]}" htb default 1
 		r tc class add dev "$1" parent 1: classid 1:1 htb rate "${KBIT}kbit" quantum 1500
 		# All flows have a queue of their own, whatever they hash to.
-		[ "$2" != fq_codel ] || set -- "$1" fq_codel flows 65536
+		[ "$2" != fq_codel ] || set -- "$1" fq_codel flows 65536 quantum 1514
 		r tc qdisc add dev "$1" parent 1:1 handle 2: "${@:2}" ;;
 	esac
 }
@@ -91,7 +91,7 @@ udp_case() {
 	for i in 1 2 3 4; do
 		flows+=("from=$W,to=$H1,dst=10.0.1.2,port=500$i,rate=$((KBIT * 350))")
 	done
-	out=$(paced --settle 5 --time 10 --watch "$R,$dev" "${flows[@]}")
+	out=$(paced --settle 8 --time 20 --watch "$R,$dev" "${flows[@]}")
 	numbers "$1" "$out"
 	{
 		echo "rate $(field rate "$(flow all "$out")") bit/s"
