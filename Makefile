@@ -49,6 +49,10 @@ demo: deps-demo ## build all, boot, and show a shared link: no shaper, IFB, IMQ
 bench: deps-bench ## count instructions per packet: none, IFB, IMQ; on several qdiscs
 	@$(T)/bench/bench.sh $(OUT)
 
+.PHONY: bench-quality
+bench-quality: deps-bench ## measure rates, fairness, latency, memory, SMP, wall time
+	@$(T)/bench/quality.sh -o $(OUT)
+
 .PHONY: check
 check: deps-check ## run all tests; the last line counts them
 	@$(T)/check.sh $(if $(TESTS),-t "$(TESTS)") $(GROUPS)

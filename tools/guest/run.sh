@@ -23,7 +23,8 @@
 #   --append ARGS   more kernel parameters, e.g. "imq.numdevs=4"
 #   --qemu          KERNEL is for qemu-system-x86_64 (implied by its image)
 #   --smp N         processors, --qemu only (default 2)
-#   --icount        --qemu only: time counts instructions (one processor)
+#   --icount        --qemu only: time counts instructions (one processor, or so many
+#                   that take turns: --icount --smp N)
 #   --plugin ARG    --qemu only: a plugin for its TCG, as its -plugin takes it
 #   --keep-splat    a kernel warning does not fail the run
 #   --tty           stdin and stdout of the command are this terminal (not --qemu)
