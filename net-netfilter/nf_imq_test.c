@@ -483,6 +483,11 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, index, 5);
 }
 
+static struct skb_ext *nf_imq_test_kept(void)
+{
+	return this_cpu_read(nf_imq_spare);
+}
+
 /* A CPU keeps an extension that has gone for the next packet, if nothing else
  * was ever in it.
  */
@@ -498,17 +503,17 @@ static void nf_imq_test_spare(struct kunit *test)
 	all = skb->extensions;
 	nf_imq_ext_del(skb, ext);
 	KUNIT_EXPECT_FALSE(test, skb_has_extensions(skb));
-	KUNIT_EXPECT_PTR_EQ(test, this_cpu_read(nf_imq_spare), all);
+	KUNIT_EXPECT_PTR_EQ(test, nf_imq_test_kept(), all);
 
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_new(next), ext);
 	KUNIT_EXPECT_PTR_EQ(test, next->extensions, all);
-	KUNIT_EXPECT_NULL(test, this_cpu_read(nf_imq_spare));
+	KUNIT_EXPECT_NULL(test, nf_imq_test_kept());
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 	skb_ext_add(next, SKB_EXT_BRIDGE_NF);
 	__skb_ext_del(next, SKB_EXT_BRIDGE_NF);
 	nf_imq_ext_del(next, ext);
 	KUNIT_EXPECT_FALSE(test, skb_has_extensions(next));
-	KUNIT_EXPECT_NULL(test, this_cpu_read(nf_imq_spare));
+	KUNIT_EXPECT_NULL(test, nf_imq_test_kept());
 #endif
 	local_bh_enable();
 }
