@@ -103,11 +103,6 @@ void nf_imq_ext_put(struct nf_imq_ext *ext)
 		sock_gen_put(ext->skb_sk);
 }
 
-static bool nf_imq_ext_shared(const struct sk_buff *skb)
-{
-	return refcount_read(&skb->extensions->refcnt) > 1;
-}
-
 static void nf_imq_ext_clear(struct nf_imq_ext *ext)
 {
 	if (likely(!ext->state_sk && !ext->skb_sk))
@@ -1102,33 +1097,6 @@ void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 	ext->flags = NF_IMQ_F_MARKED;
 }
 EXPORT_SYMBOL_GPL(nf_imq_mark);
-
-/**
- * nf_imq_take_mark - end what nf_imq_mark() began
- * @skb: packet
- * @index: where the index of the device is put
- *
- * The mark is gone then, also if the packet passes unshaped. Its clones keep
- * theirs.
- *
- * Return: false if the packet is not marked.
- */
-bool nf_imq_take_mark(struct sk_buff *skb, u16 *index)
-{
-	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
-
-	if (!ext || !(ext->flags & NF_IMQ_F_MARKED))
-		return false;
-
-	*index = ext->index;
-	if (nf_imq_ext_shared(skb))
-		__skb_ext_del(skb, SKB_EXT_IMQ);
-	else
-		ext->flags = 0;	/* and is used again to queue the packet */
-
-	return true;
-}
-EXPORT_SYMBOL_GPL(nf_imq_take_mark);
 
 /* Registration */
 

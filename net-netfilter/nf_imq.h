@@ -196,7 +196,6 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
 
 /* nf_imq.c, for targets and expressions */
 void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index);
-bool nf_imq_take_mark(struct sk_buff *skb, u16 *index);
 void nf_imq_no_device(struct net *net, u32 index);
 
 /* nf_imq.c, for nf_queue(): any hook, under rcu_read_lock() */
@@ -209,6 +208,41 @@ void nf_imq_ext_hold(struct nf_imq_ext *ext);
 void nf_imq_ext_put(struct nf_imq_ext *ext);
 
 #if IS_ENABLED(CONFIG_NETFILTER_IMQ)
+/**
+ * nf_imq_ext_shared - whether clones have the extension, too
+ * @skb: packet that has it
+ */
+static inline bool nf_imq_ext_shared(const struct sk_buff *skb)
+{
+	return refcount_read(&skb->extensions->refcnt) > 1;
+}
+
+/**
+ * nf_imq_take_mark - end what nf_imq_mark() began
+ * @skb: packet
+ * @index: where the index of the device is put
+ *
+ * The mark is gone then, also if the packet passes unshaped. Its clones keep
+ * theirs.
+ *
+ * Return: false if the packet is not marked.
+ */
+static inline bool nf_imq_take_mark(struct sk_buff *skb, u16 *index)
+{
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	if (!ext || !(ext->flags & NF_IMQ_F_MARKED))
+		return false;
+
+	*index = ext->index;
+	if (nf_imq_ext_shared(skb))
+		skb_ext_del(skb, SKB_EXT_IMQ);
+	else
+		ext->flags = 0;	/* and is used again to queue the packet */
+
+	return true;
+}
+
 /**
  * nf_imq_ext_of - state of a packet that belongs in an imq device
  * @skb: packet in ndo_start_xmit() of @imq
@@ -267,7 +301,7 @@ static inline bool nf_imq_claim(const struct sk_buff *skb,
 
 	if (own->skb != skb || own->token != ext->token)
 		return false;
-	if (refcount_read(&skb->extensions->refcnt) > 1 && nf_imq_ct_new(skb))
+	if (nf_imq_ext_shared(skb) && nf_imq_ct_new(skb))
 		return false;
 
 	own->skb = NULL;

@@ -3,7 +3,7 @@
  *
  * The target only marks a packet and lets it continue, so the last match wins.
  * A hook at the place that the parameter "behavior" names queues what is marked.
- * A namespace has the hooks while it has a rule with the target.
+ * A namespace has those hooks that its rules with the target need.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -61,8 +61,18 @@ enum {
 static struct nf_hook_ops xt_imq_ops[XT_IMQ_FAMILIES][NF_INET_NUMHOOKS];
 static unsigned int xt_imq_num_ops __ro_after_init;
 
+/**
+ * struct xt_imq_hooks - hooks of a family in a namespace
+ * @rules: rules with the target
+ * @registered: bits of those of xt_imq_ops that are registered
+ */
+struct xt_imq_hooks {
+	unsigned int	rules;
+	unsigned long	registered;
+};
+
 struct xt_imq_net {
-	unsigned int rules[XT_IMQ_FAMILIES];	/* xt_imq_mutex */
+	struct xt_imq_hooks hooks[XT_IMQ_FAMILIES];	/* xt_imq_mutex */
 };
 
 static unsigned int xt_imq_net_id __read_mostly;
@@ -77,23 +87,68 @@ static unsigned int xt_imq_hook(void *priv, struct sk_buff *skb,
 {
 	u16 index;
 
-	if (!skb_ext_exist(skb, SKB_EXT_IMQ) || !nf_imq_take_mark(skb, &index))
+	if (!nf_imq_take_mark(skb, &index))
 		return NF_ACCEPT;
 
 	return nf_imq_verdict(index);
 }
 
-static int xt_imq_hooks_get(struct net *net, unsigned int family)
+static void xt_imq_unregister(struct net *net, unsigned int family)
 {
 	struct xt_imq_net *xnet = net_generic(net, xt_imq_net_id);
+	struct xt_imq_hooks *hooks = &xnet->hooks[family];
+	unsigned int i;
+
+	for_each_set_bit(i, &hooks->registered, xt_imq_num_ops)
+		nf_unregister_net_hook(net, &xt_imq_ops[family][i]);
+	hooks->registered = 0;
+}
+
+/* What is marked in a chain is taken by the hook behind the chain's table. Only if
+ * there is none, other hooks see the mark. Without hook_mask, the chain may be
+ * called from any.
+ */
+static unsigned long xt_imq_needed(unsigned int hook_mask)
+{
+	const struct nf_hook_ops *ops = xt_imq_ops[XT_IMQ_IPV4];
+	const unsigned long all = GENMASK(xt_imq_num_ops - 1, 0);
+	unsigned long hooknum, mask = hook_mask, needed = 0;
+	unsigned int i;
+
+	for_each_set_bit(hooknum, &mask, NF_INET_NUMHOOKS) {
+		unsigned long own = 0;
+
+		for (i = 0; i < xt_imq_num_ops; i++)
+			if (ops[i].hooknum == hooknum &&
+			    ops[i].priority > NF_IP_PRI_MANGLE)
+				own |= BIT(i);
+		needed |= own ?: all;
+	}
+
+	return needed ?: all;
+}
+
+static int xt_imq_hooks_get(struct net *net, unsigned int family,
+			    unsigned int hook_mask)
+{
+	struct xt_imq_net *xnet = net_generic(net, xt_imq_net_id);
+	struct xt_imq_hooks *hooks = &xnet->hooks[family];
+	unsigned long missing;
+	unsigned int i;
 	int err = 0;
 
 	mutex_lock(&xt_imq_mutex);
-	if (!xnet->rules[family])
-		err = nf_register_net_hooks(net, xt_imq_ops[family],
-					    xt_imq_num_ops);
+	missing = xt_imq_needed(hook_mask) & ~hooks->registered;
+	for_each_set_bit(i, &missing, xt_imq_num_ops) {
+		err = nf_register_net_hook(net, &xt_imq_ops[family][i]);
+		if (err)
+			break;
+		hooks->registered |= BIT(i);
+	}
 	if (!err)
-		xnet->rules[family]++;
+		hooks->rules++;
+	else if (!hooks->rules)
+		xt_imq_unregister(net, family);
 	mutex_unlock(&xt_imq_mutex);
 
 	return err;
@@ -104,9 +159,8 @@ static void xt_imq_hooks_put(struct net *net, unsigned int family)
 	struct xt_imq_net *xnet = net_generic(net, xt_imq_net_id);
 
 	mutex_lock(&xt_imq_mutex);
-	if (!--xnet->rules[family])
-		nf_unregister_net_hooks(net, xt_imq_ops[family],
-					xt_imq_num_ops);
+	if (!--xnet->hooks[family].rules)
+		xt_imq_unregister(net, family);
 	mutex_unlock(&xt_imq_mutex);
 }
 
@@ -137,7 +191,8 @@ static int xt_imq_tg_check(const struct xt_tgchk_param *par)
 		return -EINVAL;
 	}
 
-	return xt_imq_hooks_get(par->net, xt_imq_family(par->family));
+	return xt_imq_hooks_get(par->net, xt_imq_family(par->family),
+				par->hook_mask);
 }
 
 static void xt_imq_tg_destroy(const struct xt_tgdtor_param *par)

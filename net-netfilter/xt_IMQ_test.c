@@ -206,9 +206,43 @@ static void __init xt_imq_test_chains(struct kunit *test)
 		xt_imq_test_places(test, c->places);
 }
 
+/* Of behavior AB: 1 is PREROUTING's hook, 2 POSTROUTING's. */
+static void __init xt_imq_test_needed(struct kunit *test)
+{
+	behavior = "AB";
+	KUNIT_ASSERT_EQ(test, xt_imq_parse_behavior(), 0);
+
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_PRE_ROUTING)), 1);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_POST_ROUTING)), 2);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_PRE_ROUTING) |
+					    BIT(NF_INET_POST_ROUTING)), 3);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_FORWARD)), 3);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_LOCAL_OUT)), 3);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_PRE_ROUTING) |
+					    BIT(NF_INET_LOCAL_IN)), 3);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(0), 3);
+}
+
+/* A hook in front of the mangle table takes no mark of that chain. */
+static void __init xt_imq_test_needed_raw(struct kunit *test)
+{
+	hook_chains[0] = "PREROUTING";
+	hook_tables[0] = "raw";
+	hook_chains[1] = "FORWARD";
+	hook_tables[1] = "mangle";
+	num_hook_chains = 2;
+	num_hook_tables = 2;
+	KUNIT_ASSERT_EQ(test, xt_imq_parse_chains(), 0);
+
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_PRE_ROUTING)), 3);
+	KUNIT_EXPECT_EQ(test, xt_imq_needed(BIT(NF_INET_FORWARD)), 2);
+}
+
 static struct kunit_case __refdata xt_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(xt_imq_test_behavior, xt_imq_behavior_gen_params),
 	KUNIT_CASE_PARAM(xt_imq_test_chains, xt_imq_chains_gen_params),
+	KUNIT_CASE(xt_imq_test_needed),
+	KUNIT_CASE(xt_imq_test_needed_raw),
 	{}
 };
 

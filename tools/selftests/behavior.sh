@@ -214,22 +214,37 @@ bad_parameter() {
 	equal "lines in the kernel log" "$(log_since | wc -l)" 1
 }
 
-# Hooks are there while there is a rule, and only then.
+# Hooks are there while there is a rule, and only then; of behavior=AB, PREROUTING's
+# for rules in its chain, both for FORWARD, which has none of its own, and for chains
+# that any may call.
 hooks_come_and_go() {
 	have_xt "$1"
 	have nft
+	load_xt behavior=AB
 	topology
 	count_hooks() {
 		r nft list hooks 2>/dev/null | grep -c xt_imq_hook || true
 	}
 	r nft list hooks >/dev/null 2>&1 || skip "nft can't list hooks"
 	equal "hooks without a rule" "$(count_hooks)" 0
+	r "$1" -t mangle -A PREROUTING -j IMQ
+	equal "hooks with a rule in PREROUTING" "$(count_hooks)" 1
 	r "$1" -t mangle -A FORWARD -j IMQ
 	r "$1" -t mangle -A FORWARD -j IMQ --todev 1
-	equal "hooks with two rules" "$(count_hooks)" 2
+	equal "hooks with two in FORWARD" "$(count_hooks)" 2
 	r "$1" -t mangle -D FORWARD -j IMQ
 	equal "hooks with one rule" "$(count_hooks)" 2
 	r "$1" -t mangle -F
+	equal "hooks without a rule" "$(count_hooks)" 0
+	r "$1" -t mangle -A POSTROUTING -j IMQ
+	equal "hooks with a rule in POSTROUTING" "$(count_hooks)" 1
+	r "$1" -t mangle -D POSTROUTING -j IMQ
+	r "$1" -t mangle -N shape
+	r "$1" -t mangle -A shape -j IMQ
+	equal "hooks with a rule in a chain of the user's" "$(count_hooks)" 2
+	r "$1" -t mangle -A PREROUTING -j shape
+	r "$1" -t mangle -F
+	r "$1" -t mangle -X shape
 	equal "hooks without a rule" "$(count_hooks)" 0
 }
 
@@ -240,7 +255,9 @@ for front_end in $FRONT_ENDS; do
 	done
 done
 imq_test "hook_chains and hook_tables" hook_chains iptables-legacy
-imq_test "hooks are there only with a rule" hooks_come_and_go iptables-legacy
+for front_end in $FRONT_ENDS; do
+	imq_test "$front_end: hooks are there only with a rule" hooks_come_and_go "$front_end"
+done
 imq_test "behavior=XY is refused" bad_parameter \
 	"xt_IMQ: behavior=XY: must be AA, AB, BA or BB" behavior=XY
 imq_test "behavior=A is refused" bad_parameter \
