@@ -25,13 +25,11 @@ import ctypes
 import errno
 import os
 import selectors
-import signal
 import socket
 import struct
-import sys
 import time
 
-from imq_traffic import HEADER, Flow, Seen, Usage, datagram
+from imq_traffic import HEADER, Flow, Seen, Usage, datagram, program, signalled
 
 BATCH = 256     # the pattern in a datagram repeats with its number
 STALL = 0.05
@@ -195,9 +193,7 @@ class Flood:
 
 
 def flood(flows, idle, limit):
-    stopped = []
-    for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: stopped.append(1))
+    stopped = signalled()
 
     select = selectors.DefaultSelector()
     runs = [Flood(flow, select) for flow in flows]
@@ -247,8 +243,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Usage as e:
-        print(e, file=sys.stderr)
-        sys.exit(1)
+    program(main)

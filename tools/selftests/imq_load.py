@@ -39,10 +39,9 @@ import re
 import socket
 import struct
 import subprocess
-import sys
 import time
 
-from imq_traffic import HEADER, RUN, Flow, Usage
+from imq_traffic import HEADER, RUN, Flow, Usage, program
 
 SO_TIMESTAMPNS = 35
 PR_SET_TIMERSLACK = 29
@@ -264,8 +263,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Usage as e:
-        print(e, file=sys.stderr)
-        sys.exit(1)
+    program(main)

@@ -77,6 +77,23 @@ class Usage(Exception):
     pass
 
 
+def program(main):
+    """Runs main(arguments); its Usage is an error message."""
+    try:
+        main(sys.argv[1:])
+    except Usage as e:
+        print(e, file=sys.stderr)
+        sys.exit(1)
+
+
+def signalled():
+    """A list that is empty until SIGTERM or SIGINT"""
+    signals = []
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, lambda number, _: signals.append(number))
+    return signals
+
+
 def enter(netns):
     """Sockets are made in this namespace from now on (this thread only)."""
     fd = os.open("/run/netns/" + netns, os.O_RDONLY)
@@ -269,9 +286,7 @@ class Udp:
 
 
 def udp(flows, idle, limit):
-    stopped = []
-    for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: stopped.append(1))
+    stopped = signalled()
 
     select = selectors.DefaultSelector()
     runs = [Udp(flow, select) for flow in flows]
@@ -378,9 +393,7 @@ class Tcp:
 
 
 def tcp(flows, limit):
-    stopped = []
-    for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: stopped.append(1))
+    stopped = signalled()
 
     runs = [Tcp(flow, limit or 20, stopped) for flow in flows]
     for r in runs:
@@ -423,8 +436,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Usage as e:
-        print(e, file=sys.stderr)
-        sys.exit(1)
+    program(main)
