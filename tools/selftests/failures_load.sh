@@ -228,7 +228,7 @@ qdisc_loop() {
 # deleted WHICH: a device goes with COUNT packets queued: imq0, or the one that
 # they came from, or the one that they are to be sent on.
 deleted() {
-	local out
+	local out delay
 
 	have_sch netem delay 1ms
 	begin
@@ -236,9 +236,12 @@ deleted() {
 	wan) shape_out wan udp 0 ;;
 	*) shape_in lan1 udp 0 ;;
 	esac
-	r tc qdisc add dev imq0 root handle 1: netem delay 1500ms limit 10000
-	udp_load --idle 2500 "from=$H1,to=$W,dst=198.51.100.2,count=$COUNT,gap=0"
-	wait_for 5 backlog_is "$R" imq0 "$COUNT"
+	delay=$(slowly 1500)
+	r tc qdisc add dev imq0 root handle 1: netem delay "${delay}ms" limit 10000
+	udp_load --idle $((delay + 1000)) \
+		"from=$H1,to=$W,dst=198.51.100.2,count=$COUNT,gap=0"
+	wait_for "$(slowly 5)" backlog_is "$R" imq0 "$COUNT" ||
+		fail "the packets do not all wait at a time"
 	at_most 5 ip -n "$R" link del "$1"
 	out=$(udp_load_end)
 	equal "sent" "$(total sent "$out")" "$COUNT"

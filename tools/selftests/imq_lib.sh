@@ -68,6 +68,16 @@ amount() {
 	fi
 }
 
+# slowly N: how long something may take, or takes to be on the safe side: five times
+# as long where QEMU emulates the processors, and all else with them.
+slowly() {
+	if grep -q "QEMU TCG" /proc/cpuinfo; then
+		echo $((5 * $1))
+	else
+		echo "$1"
+	fi
+}
+
 # missing WHAT TEXT...: as skip, for one of the words of IMQ_REQUIRE.
 missing() {
 	local what=$1
@@ -173,9 +183,11 @@ wait_for() {
 	done
 }
 
-# at_most SECONDS COMMAND...: fails if it fails or takes longer.
+# at_most SECONDS COMMAND...: fails if it fails or takes longer (see slowly).
 at_most() {
-	local seconds=$1 start
+	local seconds start
+
+	seconds=$(slowly "$1")
 	shift
 
 	start=$(date +%s%N)
