@@ -56,8 +56,8 @@ do for [p = 1:2] {
 	}
 	plot for [i = 1:3] file using ($0 + (i - 2) * 0.27):(column(i + 1)):(0.25) \
 			with boxes lc rgb colour[i], \
-		for [i = 1:3] file using ($0 + (i - 2) * 0.27):(column(i + 1)): \
-			(sprintf("%.0f", column(i + 1))) with labels offset 0, -0.7 font ",10" tc rgb 0xffffff, \
+		for [i = 1:3] file using ($0 + (i - 2) * 0.27):(0): \
+			(sprintf("%.0f", column(i + 1))) with labels offset 0, 0.7 font ",10" tc rgb 0xffffff, \
 		file using 0:(0):xtic(1) with points pt -1, \
 		file using ($0 - 0.135):(goal * $2):(0.54):(0) with vectors nohead dt (6, 4) lw 1.6 lc rgb ink
 	unset label

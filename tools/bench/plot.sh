@@ -24,8 +24,8 @@ cat >"$tmp/vars" <<END
 data = "$tmp"
 goal = $(about goal)
 heading = "What a detour through a shaper costs a router"
-subheading = "Instructions per forwarded packet beyond those with the same qdisc on the way out. \
-Dashes: $(about goal) of IFB's."
+subheading = "Instructions per forwarded packet beyond those with the same qdisc on the way out, and for IMQ \
+with a rule that accepts. Dashes: $(about goal) of IFB's."
 footer = "Linux $(about kernel), x86-64, one processor of qemu -icount; UDP in frames of 60 bytes, 1,000 flows."
 END
 size='1500, 640'
