@@ -78,7 +78,7 @@ sends() {
 	# Of the packets that imq_fail.py has wait
 	r ip link add imq1 type imq
 	r ip link set imq1 up
-	r tc qdisc add dev imq1 root netem delay 1000s limit 100000
+	r tc qdisc add dev imq1 root netem delay 250s limit 100000
 	imq_sysctl "$R"
 	r ip address add fd00:9::1/64 dev lo nodad
 	case $how in
