@@ -244,7 +244,7 @@ nft_replaced() {
 		nft_rules "$mode" "$i" >"$imq_tmp/rules$i"
 	done
 	if nat_stays "$mode"; then
-		r nft -f - <<<"table inet stays { $(nat_rules) }"
+		printf 'table inet stays {\n%s\n}\n' "$(nat_rules)" | r nft -f -
 	fi
 	[ "$mode" = flush ] || missed=$SOME
 	r nft -f "$imq_tmp/rules0"
