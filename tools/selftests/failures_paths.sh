@@ -563,8 +563,9 @@ cake_nat() {
 	one=$(field unique "$(flow one "$out")")
 	all=$(qdisc_drops "$R" imq1)
 	equal "delivered, and dropped by cake" $((n + all)) 6000
-	# A tenth by flows, half by hosts
-	within "percent of the host with one flow" $((one * 100 / n)) 25 75
+	# As much as each other flow by flows, nine times as much by hosts; less of that
+	# on a slow machine, where most of what it sends comes through.
+	within "percent of another flow" $((one * 900 / (n - one))) 150 2000
 	equal "source at W" "$(field from "$(flow one "$out")")" 198.51.100.1
 	no_other_counter "$R" imq1
 }
