@@ -159,7 +159,8 @@ imq_begin
 for qdisc in codel fq_codel cake; do
 	imq_test "$qdisc at overload, UDP: as on a device" same udp $qdisc
 done
-imq_test "ping through cake under TCP: no later than on a device" same tcp cake ping_
+# The latest of all is a matter of luck: it is shown only.
+imq_test "ping through cake under TCP: no later than on a device" same tcp cake ping_p
 # TCP is chaotic: the same only on the average of a long time
 if [ "${IMQ_FULL:-}" = 1 ]; then
 	for qdisc in codel fq_codel cake; do

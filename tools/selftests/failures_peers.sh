@@ -281,7 +281,9 @@ ppp_client() {
 	topology
 	w ip address add 203.0.113.1/32 dev lo
 	dial "$kind" "$W" eth0 "$R" wan 198.51.100.2
-	r ip route add 203.0.113.1 via 10.64.0.1 dev ppp0
+	# pppd gives it an address first, and sets it up then.
+	wait_for 10 ip -n "$R" route add 203.0.113.1 via 10.64.0.1 dev ppp0 ||
+		fail "ppp0 of R is not up"
 	ppp_rules wan lan1 ppp0 "$(ppp_outer "$kind")" 10.0.1.2
 	set -- "from=$H1,to=$W,dst=203.0.113.1" \
 		"from=$W,to=$H1,dst=10.64.0.2,at=10.0.1.2" 10.64.0.2
