@@ -240,7 +240,7 @@ deleted() {
 	r tc qdisc add dev imq0 root handle 1: netem delay "${delay}ms" limit 10000
 	udp_load --idle $((delay + 1000)) \
 		"from=$H1,to=$W,dst=198.51.100.2,count=$COUNT,gap=0"
-	wait_for "$(slowly 5)" backlog_is "$R" imq0 "$COUNT" ||
+	wait_for 5 backlog_is "$R" imq0 "$COUNT" ||
 		fail "the packets do not all wait at a time"
 	at_most 5 ip -n "$R" link del "$1"
 	out=$(udp_load_end)

@@ -301,9 +301,9 @@ rules_gone() {
 	udp_load --idle "$(slowly 2000)" \
 		"id=v4,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=200,gap=0" \
 		"id=v6,from=$H1,to=$W,dst=2001:db8:f::2,port=5002,count=200,gap=0"
-	wait_for "$(slowly 5)" backlog_is "$R" imq0 "$n"
+	wait_for 5 backlog_is "$R" imq0 "$n"
 	r nft delete table inet replaced
-	wait_for "$(slowly 5)" backlog_is "$R" imq0 0
+	wait_for 5 backlog_is "$R" imq0 0
 	out=$(udp_load_end)
 	accounted "$R" "imq0 imq1" "$out"
 	equal "delivered" "$(total unique "$out")" "$n"

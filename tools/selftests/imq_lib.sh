@@ -172,9 +172,9 @@ refused() {
 	contains "$what" "$out" "$part"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds; fails if it never does.
+# wait_for SECONDS COMMAND...: until it succeeds; fails if it never does (see slowly).
 wait_for() {
-	local end=$((SECONDS + $1 + 1))
+	local end=$((SECONDS + $(slowly "$1") + 1))
 	shift
 
 	until "$@"; do

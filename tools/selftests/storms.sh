@@ -4,7 +4,8 @@
 # Storms: for some seconds everything around the packets changes as fast as it
 # can, on all processors, while all kinds of traffic pass. No packet is lost
 # without being counted, none comes twice; all goes on as before when the storm
-# is over; and nothing that is deleted takes longer than 5 seconds to go.
+# is over; and nothing that is deleted takes longer than 5 seconds to go (25 where
+# QEMU emulates the processors: slowly in imq_lib.sh).
 #
 # The drawing is in imq_lib.sh (topology). All of R's traffic passes one of imq0
 # and imq1 on PREROUTING, of imq2 and imq3 on POSTROUTING, and UDP over IPv4 one
@@ -16,6 +17,8 @@
 TIME=$(amount 2 60)
 DEVS="imq0 imq1 imq2 imq3"
 CPUS=$(nproc)
+IMQ_DELETION=$(slowly 5)
+export IMQ_DELETION
 # What may stay in a slab cache: those that each CPU keeps for itself
 MOST=$((64 * CPUS + 64))
 
