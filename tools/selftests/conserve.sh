@@ -31,13 +31,6 @@ many() {
 	done
 }
 
-# Packets that wait for a neighbour's address are sent by the processor that hears of
-# it, while later ones overtake them.
-neighbours() {
-	h1 ping -q -n -c 1 -W 5 198.51.100.2 >/dev/null
-	h1 ping -q -n -c 1 -W 5 2001:db8:f::2 >/dev/null
-}
-
 qdisc() {
 	[ "$1" = multiq ] || have_sch "$@"
 	case $1 in

@@ -612,6 +612,14 @@ links_ready() {
 	esac
 }
 
+# neighbours: H1 and R know the addresses on the way to W. Packets that wait for one are
+# sent by the processor that hears of it, and later ones overtake them, without any imq
+# device too: for tests of the order.
+neighbours() {
+	h1 ping -q -n -c 1 -W 5 198.51.100.2 >/dev/null
+	h1 ping -q -n -c 1 -W 5 2001:db8:f::2 >/dev/null
+}
+
 # topology_host NETNS PREFIX4 PREFIX6
 topology_host() {
 	ip -n "$1" -batch - <<-EOT
