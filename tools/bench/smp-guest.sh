@@ -186,18 +186,20 @@ drops_of() {
 }
 
 # senders COUNT PACKETS: runs so many; sets sent, got (all that has come in and gone
-# out), ns and ticks
+# out), us (that the slowest one took) and ticks
 senders() {
-	local k rx tx t0 h0
+	local k rx tx h0
 
 	for ((k = 0; k < cpus; k++)); do
 		pg "kpktgend_$k" rem_device_all
 		[ "$k" -ge "$1" ] || sender "$k" "$2"
 	done
 	rx=$(packets_of in rx) tx=$(packets_of out tx)
-	h0=$(host_ticks) t0=$(date +%s%N)
+	h0=$(host_ticks)
 	echo start >/proc/net/pktgen/pgctrl
-	ns=$(($(date +%s%N) - t0)) ticks=$(($(host_ticks) - h0))
+	ticks=$(($(host_ticks) - h0))
+	# pktgen's own account: what has written "start" sleeps in steps of 100 ms
+	us=$(sed -n 's/^Result: OK: \([0-9]*\)(.*/\1/p' /proc/net/pktgen/gen* | sort -n | tail -n 1)
 	# What is queued still goes on.
 	sleep 0.3
 	sent=$(($(packets_of in rx) - rx)) got=$(($(packets_of out tx) - tx))
@@ -219,7 +221,7 @@ median() {
 # scale: into $imq_tmp/CASE.N.what: rate (packets per second), host (per second of
 # the emulator's processor time), lost (percent of what came in)
 scale() {
-	local case n round sent got ns ticks dev drops
+	local case n round sent got us ticks dev drops
 
 	for ((round = 0; round <= rounds; round++)); do
 		for case in $cases; do
@@ -227,11 +229,11 @@ scale() {
 			for n in 1 "$cpus"; do
 				drops=${dev:+$(drops_of "$dev")}
 				senders "$n" "$amount"
-				say "$case, $n of $cpus: came $sent, left $got, $ns ns, $ticks ticks," \
+				say "$case, $n of $cpus: came $sent, left $got, $us us, $ticks ticks," \
 					"dropped ${dev:+$(($(drops_of "$dev") - drops))}"
 				# The first one warms caches, the emulator's too.
 				[ "$round" -gt 0 ] || [ "$rounds" -lt 3 ] || continue
-				awk -v g="$got" -v ns="$ns" 'BEGIN { printf "%.0f\n", g / ns * 1e9 }' \
+				awk -v g="$got" -v us="$us" 'BEGIN { printf "%.0f\n", g / us * 1e6 }' \
 					>>"$imq_tmp/$case.$n.rate"
 				awk -v s="$sent" -v g="$got" 'BEGIN { printf "%.3f\n", (1 - g / s) * 100 }' \
 					>>"$imq_tmp/$case.$n.lost"
@@ -309,7 +311,7 @@ gains() {
 
 # where: how many packets, of those that came in on CPU N, were forwarded there
 where() {
-	local case dev k c sent got ns ticks share
+	local case dev k c sent got us ticks share
 
 	for case in $cases; do
 		set_case "$case"
