@@ -10,6 +10,8 @@ export LC_ALL=C
 
 [ $# -eq 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../plot.sh
+. "$here/../plot.sh"
 dir=$1
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -28,8 +30,4 @@ subheading = "Instructions per forwarded packet beyond those with the same qdisc
 with a rule that accepts. Dashes: $(about goal) of IFB's."
 footer = "Linux $(about kernel), x86-64, one processor of qemu -icount; UDP in frames of 60 bytes, 1,000 flows."
 END
-size='1500, 640'
-gnuplot -e "set terminal pngcairo size $size font 'DejaVu Sans,13' background '#ffffff'" \
-	-e "set output '$dir/bench.png'" "$tmp/vars" "$here/plot.gp"
-gnuplot -e "set terminal svg size $size font 'sans-serif,13' fontscale 1.25 background '#ffffff'" \
-	-e "set output '$dir/bench.svg'" "$tmp/vars" "$here/plot.gp"
+draw "$dir/bench" '1500, 640' "$tmp/vars" "$here/plot.gp"

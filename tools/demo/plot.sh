@@ -11,6 +11,8 @@ export LC_ALL=C
 
 [ $# -eq 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../plot.sh
+. "$here/../plot.sh"
 dir=$1
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -117,7 +119,4 @@ EOF
 # As wide as its panels need.
 np=$(($(wc -l <"$dir/passes.csv") - 1))
 size="$((np > 3 ? 100 + 500 * np : 1600)), 1080"
-gnuplot -e "set terminal pngcairo size $size font 'DejaVu Sans,13' background '#ffffff'" \
-	-e "set output '$dir/demo.png'" "$tmp/vars" "$here/plot.gp"
-gnuplot -e "set terminal svg size $size font 'sans-serif,13' fontscale 1.25 background '#ffffff'" \
-	-e "set output '$dir/demo.svg'" "$tmp/vars" "$here/plot.gp"
+draw "$dir/demo" "$size" "$tmp/vars" "$here/plot.gp"
