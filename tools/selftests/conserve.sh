@@ -92,13 +92,14 @@ expect() {
 # More than goes through, from many sockets: most is dropped, and counted, and
 # while that lasts no more memory is used than the qdisc holds.
 overload() {
-	local out limit=2000
+	local out limit=2000 rate
 
-	have_sch tbf rate 1mbit burst 3000 limit 1000000
+	rate=$((1000 / $(slowly 1)))kbit
+	have_sch tbf rate "$rate" burst 3000 limit 1000000
 	kept_mark
 	topology
 	shape_in lan1 udp 0
-	r tc qdisc add dev imq0 root handle 1: tbf rate 1mbit burst 3000 limit 100000000
+	r tc qdisc add dev imq0 root handle 1: tbf rate "$rate" burst 3000 limit 100000000
 	r tc qdisc add dev imq0 parent 1: handle 2: pfifo limit "$limit"
 	flood_load "from=$H1,to=$W,dst=198.51.100.2,count=$N,window=0,size=50,renew=50"
 	wait_for 60 has_entered "$R" imq0 $((N / 2))
