@@ -380,8 +380,6 @@ order() {
 	shape_in lan1 udp 0
 	on "$R" bash -c "$(declare -f shaper); shaper imq0 $queues 10mbit 3000" 2>/dev/null
 	neighbours
-	# More than all that is on the way: it is not for a CPU's backlog to drop.
-	run sysctl -qw net.core.netdev_max_backlog=10000
 	for ((i = 0; i < 4; i++)); do
 		say "flow $i on CPU $((i % cpus))"
 		taskset -c $((i % cpus)) "$imq_dir/imq_flood.py" --idle 1000 \

@@ -574,6 +574,8 @@ topology_links() {
 	local netns=$1 veth=${2:+numtxqueues $2 numrxqueues $2} ns
 
 	say "[-] links of the topology"
+	# More than all that is on the way: it is not for a CPU's backlog to drop.
+	sysctl -qw net.core.netdev_max_backlog=10000
 	ip -batch - <<-EOT
 	link add wan ${netns:+netns $netns} $veth type veth peer name eth0 netns $W $veth
 	link add lan1 ${netns:+netns $netns} $veth type veth peer name eth0 netns $H1 $veth
