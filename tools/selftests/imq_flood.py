@@ -14,8 +14,8 @@ atport, sport, mark, tos, prio, count, size, gap (default 0), and
   renew=N     the sender takes another socket, and so another port, after each
               N datagrams (default 0: never)
 
-When the window is full and nothing has come for 50 ms, then what is on the way
-is taken for lost.
+When the window is full and nothing has come for 50 ms, times IMQ_SLOW in the
+environment, then what is on the way is taken for lost.
 
 A datagram that is refused by the kernel in the middle of a batch is tried again
 once: use imq_traffic.py where an error is what a packet is to meet.
@@ -32,7 +32,7 @@ import time
 from imq_traffic import HEADER, Flow, Seen, Usage, datagram, program, signalled
 
 BATCH = 256     # the pattern in a datagram repeats with its number
-STALL = 0.05
+STALL = 0.05 * int(os.environ.get("IMQ_SLOW", 1))   # seconds
 MSG_DONTWAIT = socket.MSG_DONTWAIT
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -68,14 +68,15 @@ amount() {
 	fi
 }
 
-# slowly N: how long something may take, or takes to be on the safe side: five times
-# as long where QEMU emulates the processors, and all else with them.
+# Times as long as elsewhere, things take where QEMU emulates the processors, and all
+# else with them; the programs beside this one ask for it, too.
+IMQ_SLOW=1
+! grep -q "QEMU TCG" /proc/cpuinfo || IMQ_SLOW=5
+export IMQ_SLOW
+
+# slowly N: how long something may take, or takes to be on the safe side
 slowly() {
-	if grep -q "QEMU TCG" /proc/cpuinfo; then
-		echo $((5 * $1))
-	else
-		echo "$1"
-	fi
+	echo $((IMQ_SLOW * $1))
 }
 
 # missing WHAT TEXT...: as skip, for one of the words of IMQ_REQUIRE.

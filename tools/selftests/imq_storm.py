@@ -24,8 +24,8 @@ these), what= (took so long), queued= (packets in all the namespaces that it has
 deleted); then a line for each reason of a refusal.
 
 The exit status is 0 if there was no failure of the storm itself: 1, and a line
-FAILED, if a deletion took longer than 5 seconds, or those that IMQ_DELETION in the
-environment says, or does not end.
+FAILED, if a deletion took longer than 5 seconds, times IMQ_SLOW in the environment, or
+does not end.
 """
 
 import ctypes
@@ -58,7 +58,7 @@ IFLA_IMQ_XSTATS_DROPS, IFLA_IMQ_XSTATS_FOREIGN = (4, 5, 6), 7
 SIOCETHTOOL, ETHTOOL_SCHANNELS = 0x8946, 0x3D
 CPUS = "/sys/devices/system/cpu"
 
-DELETION = int(os.environ.get("IMQ_DELETION", 5))    # seconds
+DELETION = 5 * int(os.environ.get("IMQ_SLOW", 1))    # seconds
 
 libc = ctypes.CDLL(None, use_errno=True)
 

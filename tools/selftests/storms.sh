@@ -17,8 +17,6 @@
 TIME=$(amount 2 60)
 DEVS="imq0 imq1 imq2 imq3"
 CPUS=$(nproc)
-IMQ_DELETION=$(slowly 5)
-export IMQ_DELETION
 # What may stay in a slab cache: those that each CPU keeps for itself
 MOST=$((64 * CPUS + 64))
 
