@@ -75,8 +75,10 @@ conserved_at() {
 	within "$2: left" "$(left "$R" "$2")" 100 100000000
 }
 
-# four [KEY=VALUE...]: in the background, four flows of both families.
+# four [KEY=VALUE...]: in the background, four flows of both families. More of them
+# than may wait for a neighbour's address.
 four() {
+	neighbours
 	flood_load --idle 500 \
 		"id=a,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=0,$1" \
 		"id=b,from=$H1,to=$W,dst=2001:db8:f::2,port=5002,count=0,$1" \
