@@ -549,16 +549,16 @@ nf_imq_hook_entries(const struct net *net, const struct nf_hook_state *state)
 	case NFPROTO_BRIDGE:
 		return rcu_dereference(net->nf.hooks_bridge[state->hook]);
 #endif
-#ifdef CONFIG_NETFILTER_INGRESS
 	case NFPROTO_NETDEV:
+#ifdef CONFIG_NETFILTER_INGRESS
 		if (state->hook == NF_NETDEV_INGRESS)
 			return rcu_dereference(state->in->nf_hooks_ingress);
+#endif
 #ifdef CONFIG_NETFILTER_EGRESS
 		if (state->hook == NF_NETDEV_EGRESS)
 			return rcu_dereference(state->out->nf_hooks_egress);
 #endif
 		break;
-#endif
 	}
 
 	return NULL;
