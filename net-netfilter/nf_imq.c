@@ -269,14 +269,16 @@ static void nf_imq_save_bridge(struct sk_buff *skb, struct nf_imq_ext *ext)
 #endif
 
 /* On receive, skb->tstamp tells when the packet came in (or what its sender's
- * qdisc was told, on a veth). fq and etf would take it as a departure time.
+ * qdisc was told, on a veth), and copies by multicast routing or dup still do so
+ * on transmit. fq and etf would take it as a departure time: those have a sender,
+ * or another clock.
  */
 static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
 	bool rx = ext->pf == NFPROTO_NETDEV ? ext->hook == NF_NETDEV_INGRESS :
 					      ext->hook <= NF_INET_FORWARD;
 
-	if (!rx)
+	if (!rx && (skb->sk || skb->tstamp_type != SKB_CLOCK_REALTIME))
 		return;
 
 	ext->tstamp = skb->tstamp;

@@ -527,17 +527,22 @@ struct nf_imq_restore_case {
 	bool mac;	/* skb->data is at the mac header */
 	bool no_mac;	/* there is none */
 	bool rx;	/* the timestamp is the time of arrival */
+	u8 clock;	/* the timestamp's */
 };
 
 static const struct nf_imq_restore_case nf_imq_restore_cases[] = {
 	{ "prerouting", NFPROTO_IPV4, NF_INET_PRE_ROUTING, .rx = true },
 	{ "input", NFPROTO_IPV6, NF_INET_LOCAL_IN, .rx = true },
 	{ "forward", NFPROTO_IPV4, NF_INET_FORWARD, .rx = true },
-	{ "output", NFPROTO_IPV4, NF_INET_LOCAL_OUT, .no_mac = true },
-	{ "postrouting", NFPROTO_IPV6, NF_INET_POST_ROUTING },
+	{ "output", NFPROTO_IPV4, NF_INET_LOCAL_OUT, .no_mac = true,
+	  .clock = SKB_CLOCK_MONOTONIC },
+	{ "postrouting", NFPROTO_IPV6, NF_INET_POST_ROUTING,
+	  .clock = SKB_CLOCK_MONOTONIC },
+	{ "multicast", NFPROTO_IPV4, NF_INET_POST_ROUTING, .rx = true },
 	{ "bridge", NFPROTO_BRIDGE, NF_BR_PRE_ROUTING, .rx = true },
 	{ "ingress", NFPROTO_NETDEV, NF_NETDEV_INGRESS, .rx = true },
-	{ "egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true },
+	{ "egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true,
+	  .clock = SKB_CLOCK_TAI },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_restore, nf_imq_restore_cases, name);
@@ -575,6 +580,7 @@ nf_imq_test_packet(struct kunit *test, const struct nf_imq_restore_case *c)
 	skb->mac_len = ETH_HLEN;
 	skb->queue_mapping = 7;
 	skb->tstamp = 12345;
+	skb->tstamp_type = c->clock;
 
 	return skb;
 }

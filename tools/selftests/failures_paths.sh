@@ -740,6 +740,32 @@ stamps() {
 	all_out imq0
 }
 
+# stamps_copied: copies that are sent on have the time of arrival of what they are
+# copies of: no time of departure either.
+stamps_copied() {
+	local out
+
+	have_nft
+	have_sch fq
+	topology
+	r nft -f - <<-EOT || skip "the kernel has no dup"
+	table ip copies {
+		chain in {
+			type filter hook prerouting priority -150
+			iifname "lan1" udp dport 5001 dup to 198.51.100.2 device "wan"
+		}
+	}
+	EOT
+	rule postrouting 0 'oifname "wan" udp dport 5001 imq todev 0'
+	r tc qdisc replace dev imq0 root fq
+	out=$(packets "$R" stamps "$H1" "$R" 10.0.1.1 5001 50)
+	equal "datagrams" "$(field got "$out")" 50
+	equal "packets that fq takes for early" "$(fq_early imq0)" 0
+	equal "imq0: left" "$(left "$R" imq0)" 50
+	equal "imq0: dropped" "$(qdisc_drops "$R" imq0)" 0
+	all_out imq0
+}
+
 # fq_early DEV: packets that fq has held or dropped since it is not their time yet
 fq_early() {
 	r tc -s qdisc show dev "$1" root | awk '
@@ -873,6 +899,7 @@ for hook in prerouting:-99 input:0; do
 	imq_test "F26 SO_TIMESTAMP, waiting, ${hook%:*}" stamps "${hook%:*}" "${hook#*:}" \
 		netem delay 100ms limit 1000
 done
+imq_test "F26 SO_TIMESTAMP, fq, copies" stamps_copied
 imq_test "F26 etf" etf
 for way in ingress egress; do
 	imq_test "F27 BPF redirect, $way" bpf_redirect "$way" redirect
