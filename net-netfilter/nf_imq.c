@@ -376,11 +376,10 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 static int nf_imq_sock_cpu(const struct sock *sk)
 {
 	const struct cpumask *mask = housekeeping_cpumask(HK_TYPE_DOMAIN);
-	int cpu = reciprocal_scale(hash_ptr(sk, 32), nr_cpu_ids);
+	unsigned int cpu, n = cpumask_weight_and(cpu_online_mask, mask);
 
-	cpu = cpumask_next_and(cpu - 1, cpu_online_mask, mask);
-	if (cpu >= nr_cpu_ids)
-		cpu = cpumask_first_and(cpu_online_mask, mask);
+	cpu = cpumask_nth_and(reciprocal_scale(hash_ptr(sk, 32), n),
+			      cpu_online_mask, mask);
 
 	return cpu < nr_cpu_ids ? cpu : smp_processor_id();
 }
