@@ -7,8 +7,8 @@
  * (nf_imq_claim()), or else to the cell of the CPU that the packet came in on:
  * a queue with a NAPI, for the packets of all devices.
  *
- * Packets of a flow stay in order: they share a cell, and none is given back at
- * once while others of its device wait there or are being passed on.
+ * Packets of a flow that stays on its CPU stay in order: they share a cell, and none
+ * is given back at once while others of its device wait there or are being passed on.
  */
 
 #include <linux/cpumask.h>
