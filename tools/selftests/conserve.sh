@@ -57,7 +57,7 @@ conserved() {
 	read -ra expected <<<"$1"
 	shift
 
-	have ping taskset
+	have taskset
 	kept_mark
 	topology
 	neighbours

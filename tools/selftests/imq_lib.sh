@@ -619,6 +619,7 @@ links_ready() {
 # sent by the processor that hears of it, and later ones overtake them, without any imq
 # device too: for tests of the order.
 neighbours() {
+	have ping
 	h1 ping -q -n -c 1 -W 5 198.51.100.2 >/dev/null
 	h1 ping -q -n -c 1 -W 5 2001:db8:f::2 >/dev/null
 }
