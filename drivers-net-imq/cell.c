@@ -7,20 +7,45 @@
  * (nf_imq_claim()), or else to the cell of the CPU that the packet came in on:
  * a queue with a NAPI, for the packets of all devices.
  *
- * Packets of a flow that stays on its CPU stay in order: they share a cell, and none
- * is given back at once while others of its device wait there or are being passed on.
+ * Packets of a flow stay in order: they share a cell, and none is given back at
+ * once while others of its device wait there or are being passed on. The packets
+ * of a flow that has moved to another CPU go to its old cell until none is left
+ * there, as with RFS (get_rps_cpu()).
  */
 
 #include <linux/cpumask.h>
+#include <linux/hash.h>
 #include <linux/smp.h>
 #include <trace/events/imq.h>
 
 #include "imq.h"
 
+/* Flows that share an entry go to the same CPU while packets of them wait, at most
+ * IMQ_WAITING_MAX of a device on a CPU.
+ */
+#define IMQ_FLOW_BITS	12
+
+/**
+ * struct imq_flow - where the packets of a flow wait
+ * @lock: held while one of them is added to a cell
+ * @cpu: that of the cell that got the last one
+ * @tail: imq_cell::added behind it
+ */
+struct imq_flow {
+	spinlock_t		lock;	/* within that of the tx queue */
+	int			cpu;
+	u32			tail;
+};
+
+static struct imq_flow imq_flows[1 << IMQ_FLOW_BITS];
+
 /**
  * struct imq_cell - where packets wait to go on at one CPU
  * @queue: the packets; multi producer (ndo_start_xmit() on any CPU), single
  *	consumer (@napi)
+ * @added: packets that have ever been added; under @queue.lock
+ * @done: those of them that have gone on, in the same order; written under
+ *	@queue.lock. Dropped ones count when the queue is empty next.
  * @busy: @napi looks at @queue again before it ends; under @queue.lock
  * @cpu: which one
  * @napi: passes the packets on
@@ -29,6 +54,8 @@
  */
 struct imq_cell {
 	struct sk_buff_head	queue;
+	u32			added;
+	u32			done;
 	bool			busy;
 	int			cpu;
 	struct napi_struct	napi;
@@ -65,16 +92,37 @@ static void imq_cell_schedule(struct imq_cell *cell)
 		__napi_schedule(&cell->napi);
 }
 
-static void imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
-			 struct net_device *dev)
+/* Packets that did wait have gone on or are dropped. Under the queue's lock. */
+static void imq_waited(struct net_device *dev, struct imq_pcpu *pcpu,
+		       unsigned int n)
+{
+	struct imq_dev *imq = netdev_priv(dev);
+	unsigned int waiting = pcpu->waiting - n;
+
+	/* Pairs with imq_flow_xmit(), and the other one with imq_xmit(): who sees
+	 * that none is left, sees what was done with them.
+	 */
+	smp_store_release(&pcpu->waiting, waiting);
+	if (n && !waiting)
+		atomic_fetch_dec_release(&imq->cells);
+}
+
+/* Returns imq_cell::added behind it. */
+static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
+			struct net_device *dev)
 {
 	struct imq_pcpu *pcpu = imq_pcpu_of(dev, cell->cpu);
+	struct imq_dev *imq = netdev_priv(dev);
 	bool idle, full;
+	u32 tail;
 
 	spin_lock(&cell->queue.lock);
 	__skb_queue_tail(&cell->queue, skb);
+	tail = ++cell->added;
 	idle = !cell->busy;
 	cell->busy = true;
+	if (!pcpu->waiting)
+		atomic_inc(&imq->cells);
 	WRITE_ONCE(pcpu->waiting, pcpu->waiting + 1);
 	full = pcpu->waiting >= IMQ_WAITING_MAX;
 	if (full) {
@@ -87,6 +135,45 @@ static void imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 		imq_count(dev, NF_IMQ_RING_FULL);
 	if (idle)
 		imq_cell_schedule(cell);
+
+	return tail;
+}
+
+/* What is before a packet in one device, need not be so in another. */
+static struct imq_flow *imq_flow_of(struct sk_buff *skb,
+				    const struct net_device *dev)
+{
+	return &imq_flows[hash_32(skb_get_hash(skb) ^ dev->ifindex,
+				  IMQ_FLOW_BITS)];
+}
+
+static bool imq_flow_waits(const struct imq_flow *flow)
+{
+	const struct imq_cell *cell = per_cpu_ptr(&imq_cells, flow->cpu);
+
+	/* Pairs with imq_cell_done(). */
+	return (s32)(smp_load_acquire(&cell->done) - flow->tail) < 0;
+}
+
+/* Packets of the device wait somewhere, or this one has to. */
+static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
+			  const struct nf_imq_ext *ext)
+{
+	struct imq_flow *flow = imq_flow_of(skb, dev);
+	int cpu = ext->cpu;
+	bool follow;
+
+	spin_lock(&flow->lock);
+	follow = flow->cpu != cpu && imq_flow_waits(flow);
+	if (follow)
+		cpu = flow->cpu;
+	/* Pairs with imq_waited(). */
+	if (follow || smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting) ||
+	    !nf_imq_claim(skb, ext)) {
+		flow->cpu = cpu;
+		flow->tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
+	}
+	spin_unlock(&flow->lock);
 }
 
 /**
@@ -100,6 +187,7 @@ static void imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct nf_imq_ext *ext = nf_imq_ext_of(skb, dev);
+	const struct imq_dev *imq = netdev_priv(dev);
 
 	if (unlikely(!ext)) {
 		trace_imq_drop(skb, dev, NF_IMQ_FOREIGN);
@@ -109,10 +197,9 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	}
 
 	dev_sw_netstats_tx_add(dev, 1, skb->len);
-	/* Pairs with the unlock in imq_cell_done(): those before it are gone. */
-	if (smp_load_acquire(&imq_pcpu_of(dev, ext->cpu)->waiting) ||
-	    !nf_imq_claim(skb, ext))
-		imq_cell_add(per_cpu_ptr(&imq_cells, ext->cpu), skb, dev);
+	/* Pairs with imq_waited(): those before it are gone. */
+	if (atomic_read_acquire(&imq->cells) || !nf_imq_claim(skb, ext))
+		imq_flow_xmit(skb, dev, ext);
 
 	return NETDEV_TX_OK;
 }
@@ -153,7 +240,9 @@ static void imq_cell_done(struct imq_cell *cell, struct net_device *dev,
 	bool wake;
 
 	spin_lock(&cell->queue.lock);
-	WRITE_ONCE(pcpu->waiting, pcpu->waiting - n);
+	/* Pairs with imq_flow_waits(). */
+	smp_store_release(&cell->done, cell->done + n);
+	imq_waited(dev, pcpu, n);
 	wake = pcpu->full && pcpu->waiting < IMQ_WAITING_MAX;
 	if (wake)
 		pcpu->full = false;
@@ -191,6 +280,9 @@ static bool imq_cell_ends(struct imq_cell *cell)
 	spin_lock(&cell->queue.lock);
 	more = !skb_queue_empty(&cell->queue);
 	cell->busy = more;
+	/* Pairs with imq_flow_waits(). */
+	if (!more)
+		smp_store_release(&cell->done, cell->added);
 	spin_unlock(&cell->queue.lock);
 
 	return !more;
@@ -231,7 +323,7 @@ static void imq_cell_purge(struct imq_cell *cell, struct net_device *dev)
 		__skb_unlink(skb, &cell->queue);
 		__skb_queue_tail(&gone, skb);
 	}
-	WRITE_ONCE(pcpu->waiting, pcpu->waiting - skb_queue_len(&gone));
+	imq_waited(dev, pcpu, skb_queue_len(&gone));
 	pcpu->full = false;
 	spin_unlock_bh(&cell->queue.lock);
 
@@ -264,11 +356,14 @@ void imq_cells_purge(struct net_device *dev)
  */
 int __init imq_cells_init(void)
 {
-	int cpu;
+	int cpu, i;
 
 	imq_napi_dev = alloc_netdev_dummy(0);
 	if (!imq_napi_dev)
 		return -ENOMEM;
+
+	for (i = 0; i < ARRAY_SIZE(imq_flows); i++)
+		spin_lock_init(&imq_flows[i].lock);
 
 	for_each_possible_cpu(cpu) {
 		struct imq_cell *cell = per_cpu_ptr(&imq_cells, cpu);

@@ -63,18 +63,18 @@ static struct sk_buff *imq_test_skb(struct kunit *test, struct net_device *dev,
 	return skb;
 }
 
-/* Sends a packet, as from this CPU and from the call that has @token. Returns
+/* Sends a packet that came in on @cpu, from the call that has @token. Returns
  * true if it was given back to its hook at once. Bottom halves are off.
  */
-static bool imq_test_xmit(struct net_device *dev, struct sk_buff *skb,
-			  u32 token)
+static bool imq_test_xmit_from(int cpu, struct net_device *dev,
+			       struct sk_buff *skb, u32 token)
 {
 	struct nf_imq_own *own = this_cpu_ptr(&nf_imq_own);
 	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
 	bool claimed;
 
 	if (ext)
-		ext->cpu = smp_processor_id();
+		ext->cpu = cpu;
 	own->skb = skb;
 	own->token = token;
 	imq_xmit(skb, dev);
@@ -82,6 +82,12 @@ static bool imq_test_xmit(struct net_device *dev, struct sk_buff *skb,
 	own->skb = NULL;
 
 	return claimed;
+}
+
+static bool imq_test_xmit(struct net_device *dev, struct sk_buff *skb,
+			  u32 token)
+{
+	return imq_test_xmit_from(smp_processor_id(), dev, skb, token);
 }
 
 static unsigned int imq_test_waiting(const struct net_device *dev)
@@ -130,6 +136,53 @@ static void imq_test_order(struct kunit *test)
 
 	kfree_skb(skb[0]);
 	kfree_skb(skb[4]);
+}
+
+/* A flow that moves to another CPU goes on at the first one, while packets of it
+ * wait there or are being passed on.
+ */
+static void imq_test_moved(struct kunit *test)
+{
+	struct net_device *dev = imq_test_dev(test);
+	const struct imq_flow *flow;
+	struct imq_cell *cell;
+	struct sk_buff *skb[4];
+	int i, here, other;
+
+	for (i = 0; i < ARRAY_SIZE(skb); i++)
+		skb[i] = imq_test_skb(test, dev, i);
+	flow = imq_flow_of(skb[0], dev);
+
+	local_bh_disable();
+	cell = this_cpu_ptr(&imq_cells);
+	here = cell->cpu;
+	/* Nothing of it is looked at: there may be only one. */
+	other = !here;
+
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[0], 99));
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[1], 1));
+	KUNIT_EXPECT_EQ(test, flow->cpu, here);
+	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb[1]);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
+
+	kfree_skb(skb_dequeue(&cell->queue));
+	kfree_skb(skb_dequeue(&cell->queue));
+	imq_cell_done(cell, dev, 1);
+	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[2], 2));
+	KUNIT_EXPECT_EQ(test, flow->cpu, here);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
+
+	/* None waits for one that was dropped. */
+	imq_cell_done(cell, dev, 1);
+	imq_cells_purge(dev);
+	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
+	KUNIT_EXPECT_TRUE(test, imq_flow_waits(flow));
+	KUNIT_EXPECT_TRUE(test, imq_cell_ends(cell));
+	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
+	KUNIT_EXPECT_TRUE(test, imq_test_xmit_from(other, dev, skb[3], 3));
+	local_bh_enable();
+
+	kfree_skb(skb[3]);
 }
 
 /* A device stops its tx queue, before too many packets wait. */
@@ -196,6 +249,7 @@ static void imq_test_foreign(struct kunit *test)
 
 static struct kunit_case imq_cell_test_cases[] = {
 	KUNIT_CASE(imq_test_order),
+	KUNIT_CASE(imq_test_moved),
 	KUNIT_CASE(imq_test_full),
 	KUNIT_CASE(imq_test_purge),
 	KUNIT_CASE(imq_test_foreign),

@@ -2,6 +2,7 @@
 #ifndef _IMQ_H
 #define _IMQ_H
 
+#include <linux/atomic.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <linux/u64_stats_sync.h>
@@ -31,11 +32,13 @@ struct imq_pcpu {
 /**
  * struct imq_dev - private part of an imq device
  * @pcpu: for each possible CPU
+ * @cells: CPUs whose imq_pcpu::waiting is not 0
  * @index: its number in the namespace, fixed
  * @down_logged: bit 0: it has been logged that packets pass while it is down
  */
 struct imq_dev {
 	struct imq_pcpu __percpu	*pcpu;
+	atomic_t			cells;
 	u16				index;
 	unsigned long			down_logged;
 };
