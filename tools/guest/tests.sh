@@ -99,7 +99,7 @@ machine() {
 		options=(--mem 2G --timeout 600) ;;
 	smp)
 		config=smp-debug options=(--qemu --smp 4 --mem 2G --timeout 900)
-		only='failures_load storms' ;;
+		only='failures_load ring storms' ;;
 	esac
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Between the qdisc and the hooks: packets that waited go on from the device's
-# NAPI, and a burst does not overflow its ring.
+# NAPI, a burst does not overflow its ring, and a flow that changes its processor
+# does not overtake itself.
 #
 # The drawing is in imq_lib.sh (topology).
 
@@ -50,7 +51,71 @@ burst() {
 	no_other_counter "$R" imq0
 }
 
+# one_napi SENDER DEV NETNS RECEIVER: what comes in there is taken by one NAPI, so that
+# a sender that moves can't be overtaken by itself. Not with TSO: veth bypasses it then.
+one_napi() {
+	on "$1" ethtool -K "$2" tso off >/dev/null
+	on "$3" ethtool -K "$4" gro on >/dev/null
+}
+
+# napi_thread DEV: the thread that receives on R's DEV; it runs where it is put.
+napi_thread() {
+	on "$R" sh -c "echo 1 >/sys/class/net/$1/threaded" || skip "no threaded NAPI"
+	grep -l "^napi/$1-" /proc/[0-9]*/comm | sed 's|/proc/\([0-9]*\)/.*|\1|'
+}
+
+# A flow comes in on two processors in turns, while some of it waits.
+moved() {
+	local out thread counter
+
+	have nft taskset
+	have_sch htb
+	[ "$(nproc)" -gt 1 ] || skip "one processor"
+	topology
+	one_napi "$H1" eth0 "$R" lan1
+	one_napi "$R" wan "$W" eth0
+	thread=$(napi_thread lan1)
+	neighbours
+	shape_in lan1 udp 0
+	# Packets take both ways on, at once and later.
+	r tc qdisc add dev imq0 root handle 1: htb default 1
+	r tc class add dev imq0 parent 1: classid 1:1 htb rate 10mbit burst 3000
+	r nft -f - <<-EOT
+	table ip moved {
+		counter in0 { }
+		counter in1 { }
+		counter on0 { }
+		counter on1 { }
+		chain before {
+			type filter hook prerouting priority -110
+			meta l4proto udp meta cpu 0 counter name in0
+			meta l4proto udp meta cpu 1 counter name in1
+		}
+		chain behind {
+			type filter hook prerouting priority -90
+			meta l4proto udp meta cpu 0 counter name on0
+			meta l4proto udp meta cpu 1 counter name on1
+		}
+	}
+	EOT
+	background mover sh -c "n=0; trap 'echo moves=\$n; exit' TERM
+		while :; do
+			taskset -pc \$((n % 2)) $thread >/dev/null; n=\$((n + 1))
+		done"
+	out=$(flood --idle 1000 \
+		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 20000 1000000),size=20,window=250")
+	note "$(background_end mover), received by each:" \
+		"$(nft_counter "$R" ip moved in0) $(nft_counter "$R" ip moved in1)," \
+		"went on: $(nft_counter "$R" ip moved on0) $(nft_counter "$R" ip moved on1)"
+	for counter in in0 in1 on0 on1; do
+		within "packets, $counter" "$(nft_counter "$R" ip moved "$counter")" 1000 1000000
+	done
+	accounted "$R" imq0 "$out"
+	equal "out of order" "$(field late "$out")" 0
+}
+
 imq_begin
 imq_test "packets that waited go on from the NAPI" napi
 imq_test "a burst fills the ring, and none is lost" burst
+imq_test "a flow that changes its processor keeps its order" moved
 imq_end
