@@ -41,6 +41,7 @@ burst() {
 
 	have_sch netem delay 1ms
 	topology
+	neighbours
 	shape_in lan1 udp 0
 	r tc qdisc add dev imq0 root netem slot 200ms 200ms limit 10000 ||
 		skip "netem has no slots"
@@ -66,7 +67,7 @@ napi_thread() {
 
 # A flow comes in on two processors in turns, while some of it waits.
 moved() {
-	local out thread counter
+	local out thread
 
 	have nft taskset
 	have_sch htb
@@ -79,22 +80,21 @@ moved() {
 	shape_in lan1 udp 0
 	# Packets take both ways on, at once and later.
 	r tc qdisc add dev imq0 root handle 1: htb default 1
-	r tc class add dev imq0 parent 1: classid 1:1 htb rate 10mbit burst 3000
+	r tc class add dev imq0 parent 1: classid 1:1 htb rate 1mbit burst 3000
 	r nft -f - <<-EOT
 	table ip moved {
 		counter in0 { }
 		counter in1 { }
-		counter on0 { }
-		counter on1 { }
+		counter followed { }
 		chain before {
 			type filter hook prerouting priority -110
-			meta l4proto udp meta cpu 0 counter name in0
-			meta l4proto udp meta cpu 1 counter name in1
+			meta l4proto udp meta cpu 0 meta mark set 0x10 counter name in0
+			meta l4proto udp meta cpu 1 meta mark set 0x11 counter name in1
 		}
 		chain behind {
 			type filter hook prerouting priority -90
-			meta l4proto udp meta cpu 0 counter name on0
-			meta l4proto udp meta cpu 1 counter name on1
+			meta mark 0x10 meta cpu != 0 counter name followed
+			meta mark 0x11 meta cpu != 1 counter name followed
 		}
 	}
 	EOT
@@ -104,15 +104,16 @@ moved() {
 		done"
 	out=$(flood --idle 1000 \
 		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 20000 1000000),size=20,window=250")
-	note "$(background_end mover), received by each:" \
-		"$(nft_counter "$R" ip moved in0) $(nft_counter "$R" ip moved in1)," \
-		"went on: $(nft_counter "$R" ip moved on0) $(nft_counter "$R" ip moved on1)"
-	for counter in in0 in1 on0 on1; do
-		within "packets, $counter" "$(nft_counter "$R" ip moved "$counter")" 1000 1000000
-	done
+	note "$(background_end mover), received by each: $(moved_counter in0)" \
+		"$(moved_counter in1), went on at the other one: $(moved_counter followed)"
+	within "packets of processor 0" "$(moved_counter in0)" 1000 1000000
+	within "packets of processor 1" "$(moved_counter in1)" 1000 1000000
 	accounted "$R" imq0 "$out"
 	equal "out of order" "$(field late "$out")" 0
+	within "packets that had to follow others" "$(moved_counter followed)" 1 1000000
 }
+
+moved_counter() { nft_counter "$R" ip moved "$1"; }
 
 imq_begin
 imq_test "packets that waited go on from the NAPI" napi
