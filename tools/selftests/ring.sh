@@ -103,7 +103,7 @@ moved() {
 			taskset -pc \$((n % 2)) $thread >/dev/null; n=\$((n + 1))
 		done"
 	out=$(flood --idle 1000 \
-		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 20000 1000000),size=20,window=250")
+		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 20000 200000),size=20,window=250")
 	note "$(background_end mover), received by each: $(moved_counter in0)" \
 		"$(moved_counter in1), went on at the other one: $(moved_counter followed)"
 	within "packets of processor 0" "$(moved_counter in0)" 1000 1000000
