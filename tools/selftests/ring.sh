@@ -35,12 +35,22 @@ napi() {
 		"$(grep -c '^ => imq_xmit' <<<"$stacks" || true)" 0
 }
 
+# one_napi SENDER DEV NETNS RECEIVER: what comes in there is taken by one NAPI. Else a
+# veth puts it into the queue of the processor that it comes from, and what comes from
+# another one may overtake it, without imq too. Not with TSO: veth bypasses it then.
+one_napi() {
+	on "$1" ethtool -K "$2" tso off >/dev/null
+	on "$3" ethtool -K "$4" gro on >/dev/null
+}
+
 # The ring takes 64 at a time; the tx queue stops, and goes on.
 burst() {
 	local out
 
 	have_sch netem delay 1ms
 	topology
+	one_napi "$H1" eth0 "$R" lan1
+	one_napi "$R" wan "$W" eth0
 	neighbours
 	shape_in lan1 udp 0
 	r tc qdisc add dev imq0 root netem slot 200ms 200ms limit 10000 ||
@@ -50,13 +60,6 @@ burst() {
 	within "times the ring was full" "$(stat_of "$R" imq0 ring_full)" 1 1000
 	equal "out of order" "$(field late "$out")" 0
 	no_other_counter "$R" imq0
-}
-
-# one_napi SENDER DEV NETNS RECEIVER: what comes in there is taken by one NAPI, so that
-# a sender that moves can't be overtaken by itself. Not with TSO: veth bypasses it then.
-one_napi() {
-	on "$1" ethtool -K "$2" tso off >/dev/null
-	on "$3" ethtool -K "$4" gro on >/dev/null
 }
 
 # napi_thread DEV: the thread that receives on R's DEV; it runs where it is put.
