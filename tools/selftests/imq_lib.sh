@@ -49,6 +49,7 @@ imq_failed=0
 imq_skipped=0
 imq_begun=''
 imq_keep=''
+imq_backlog=''
 imq_tmp=$(mktemp -d /tmp/imq-selftest.XXXXXX)
 imq_log=$imq_tmp/log
 : >"$imq_log"
@@ -575,8 +576,6 @@ topology_links() {
 	local netns=$1 veth=${2:+numtxqueues $2 numrxqueues $2} ns
 
 	say "[-] links of the topology"
-	# More than all that is on the way: it is not for a CPU's backlog to drop.
-	sysctl -qw net.core.netdev_max_backlog=10000
 	ip -batch - <<-EOT
 	link add wan ${netns:+netns $netns} $veth type veth peer name eth0 netns $W $veth
 	link add lan1 ${netns:+netns $netns} $veth type veth peer name eth0 netns $H1 $veth
@@ -794,6 +793,7 @@ imq_exit() {
 
 	trap - EXIT
 	imq_clean
+	[ -z "$imq_backlog" ] || sysctl -qw net.core.netdev_max_backlog="$imq_backlog"
 	if [ -z "$imq_begun" ] && [ "$status" -ne "$KSFT_SKIP" ]; then
 		status=$KSFT_FAIL
 		imq_verdict "began, and did not end" FAIL
@@ -840,6 +840,9 @@ imq_begin() {
 		exit "$KSFT_FAIL"
 	fi
 	imq_clean
+	# More than all that is on the way: it is not for a CPU's backlog to drop.
+	imq_backlog=$(sysctl -n net.core.netdev_max_backlog)
+	sysctl -qw net.core.netdev_max_backlog=10000
 	log_mark
 	imq_begin_mark=$imq_mark
 }
