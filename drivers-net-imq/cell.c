@@ -20,24 +20,36 @@
 
 #include "imq.h"
 
-/* Flows that share an entry go to the same CPU while packets of them wait, at most
- * IMQ_WAITING_MAX of a device on a CPU.
+/* Flows that are remembered while packets of them wait: 2^IMQ_FLOW_BITS sets of
+ * IMQ_FLOW_WAYS, a cache line each. At most IMQ_WAITING_MAX packets of a device
+ * wait on a CPU.
  */
-#define IMQ_FLOW_BITS	12
+#define IMQ_FLOW_BITS	10
+#define IMQ_FLOW_WAYS	4
 
 /**
  * struct imq_flow - where the packets of a flow wait
- * @lock: held while one of them is added to a cell
- * @cpu: that of the cell that got the last one
- * @tail: imq_cell::added behind it
+ * @key: of the flow and the device
+ * @tail: imq_cell::added behind the last one
+ * @cpu: that of the cell which got them
  */
 struct imq_flow {
-	spinlock_t		lock;	/* within that of the tx queue */
-	int			cpu;
+	u32			key;
 	u32			tail;
+	int			cpu;
 };
 
-static struct imq_flow imq_flows[1 << IMQ_FLOW_BITS];
+/**
+ * struct imq_flow_set - flows whose keys have the same hash
+ * @lock: held while a packet of one of them is added to a cell
+ * @flow: the flows, in no order
+ */
+struct imq_flow_set {
+	spinlock_t		lock;	/* within that of the tx queue */
+	struct imq_flow		flow[IMQ_FLOW_WAYS];
+} ____cacheline_aligned_in_smp;
+
+static struct imq_flow_set imq_flows[1 << IMQ_FLOW_BITS];
 
 /**
  * struct imq_cell - where packets wait to go on at one CPU
@@ -139,12 +151,16 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 	return tail;
 }
 
-/* What is before a packet in one device, need not be so in another. */
-static struct imq_flow *imq_flow_of(struct sk_buff *skb,
-				    const struct net_device *dev)
+/* Not skb->hash: if it is there, and of which headers, may differ within a flow.
+ * What is before a packet in one device need not be so in another.
+ */
+static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
+			const struct nf_imq_ext *ext)
 {
-	return &imq_flows[hash_32(skb_get_hash(skb) ^ dev->ifindex,
-				  IMQ_FLOW_BITS)];
+	/* GSO sets that of its segments behind tags. */
+	skb_set_network_header(skb, ext->nhoff);
+
+	return __skb_get_hash_symmetric(skb) ^ hash_ptr(dev, 32);
 }
 
 static bool imq_flow_waits(const struct imq_flow *flow)
@@ -155,25 +171,52 @@ static bool imq_flow_waits(const struct imq_flow *flow)
 	return (s32)(smp_load_acquire(&cell->done) - flow->tail) < 0;
 }
 
+/* The flow with this key; or, as none of its packets wait, one that is not in use,
+ * for this CPU; or NULL, if all are.
+ */
+static struct imq_flow *imq_flow_find(struct imq_flow_set *set, u32 key,
+				      int cpu)
+{
+	struct imq_flow *unused = NULL;
+	int i;
+
+	for (i = 0; i < IMQ_FLOW_WAYS; i++) {
+		struct imq_flow *flow = &set->flow[i];
+
+		if (!imq_flow_waits(flow))
+			unused = flow;
+		else if (flow->key == key)
+			return flow;
+	}
+	if (unused) {
+		unused->key = key;
+		unused->cpu = cpu;
+	}
+
+	return unused;
+}
+
 /* Packets of the device wait somewhere, or this one has to. */
 static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
 			  const struct nf_imq_ext *ext)
 {
-	struct imq_flow *flow = imq_flow_of(skb, dev);
-	int cpu = ext->cpu;
-	bool follow;
+	u32 tail, key = imq_flow_key(skb, dev, ext);
+	struct imq_flow_set *set = &imq_flows[hash_32(key, IMQ_FLOW_BITS)];
+	struct imq_flow *flow;
+	unsigned int waiting;
+	int cpu;
 
-	spin_lock(&flow->lock);
-	follow = flow->cpu != cpu && imq_flow_waits(flow);
-	if (follow)
-		cpu = flow->cpu;
+	spin_lock(&set->lock);
+	flow = imq_flow_find(set, key, ext->cpu);
+	cpu = flow ? flow->cpu : ext->cpu;
 	/* Pairs with imq_waited(). */
-	if (follow || smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting) ||
-	    !nf_imq_claim(skb, ext)) {
-		flow->cpu = cpu;
-		flow->tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
+	waiting = smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting);
+	if (waiting || cpu != ext->cpu || !nf_imq_claim(skb, ext)) {
+		tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
+		if (flow)
+			flow->tail = tail;
 	}
-	spin_unlock(&flow->lock);
+	spin_unlock(&set->lock);
 }
 
 /**
@@ -280,9 +323,10 @@ static bool imq_cell_ends(struct imq_cell *cell)
 	spin_lock(&cell->queue.lock);
 	more = !skb_queue_empty(&cell->queue);
 	cell->busy = more;
-	/* Pairs with imq_flow_waits(). */
-	if (!more)
+	if (!more) {
+		/* Pairs with imq_flow_waits(). */
 		smp_store_release(&cell->done, cell->added);
+	}
 	spin_unlock(&cell->queue.lock);
 
 	return !more;

@@ -144,14 +144,18 @@ static void imq_test_order(struct kunit *test)
 static void imq_test_moved(struct kunit *test)
 {
 	struct net_device *dev = imq_test_dev(test);
-	const struct imq_flow *flow;
+	struct imq_dev *imq = netdev_priv(dev);
+	struct imq_flow_set *set;
+	struct imq_flow *flow;
 	struct imq_cell *cell;
 	struct sk_buff *skb[4];
 	int i, here, other;
+	u32 key;
 
 	for (i = 0; i < ARRAY_SIZE(skb); i++)
 		skb[i] = imq_test_skb(test, dev, i);
-	flow = imq_flow_of(skb[0], dev);
+	key = imq_flow_key(skb[0], dev, skb_ext_find(skb[0], SKB_EXT_IMQ));
+	set = &imq_flows[hash_32(key, IMQ_FLOW_BITS)];
 
 	local_bh_disable();
 	cell = this_cpu_ptr(&imq_cells);
@@ -160,8 +164,13 @@ static void imq_test_moved(struct kunit *test)
 	other = !here;
 
 	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[0], 99));
+	KUNIT_EXPECT_EQ(test, atomic_read(&imq->cells), 1);
+	flow = imq_flow_find(set, key, other);
+	KUNIT_ASSERT_NOT_NULL(test, flow);
+	KUNIT_EXPECT_EQ(test, flow->cpu, here);
 	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[1], 1));
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
+	KUNIT_EXPECT_EQ(test, flow->tail, cell->added);
 	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb[1]);
 	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
 
@@ -176,6 +185,7 @@ static void imq_test_moved(struct kunit *test)
 	imq_cell_done(cell, dev, 1);
 	imq_cells_purge(dev);
 	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&imq->cells), 0);
 	KUNIT_EXPECT_TRUE(test, imq_flow_waits(flow));
 	KUNIT_EXPECT_TRUE(test, imq_cell_ends(cell));
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
@@ -183,6 +193,34 @@ static void imq_test_moved(struct kunit *test)
 	local_bh_enable();
 
 	kfree_skb(skb[3]);
+}
+
+/* A set has room for some flows that wait. */
+static void imq_test_flows(struct kunit *test)
+{
+	struct imq_flow_set set = {};
+	struct imq_flow *flow;
+	u32 done, key;
+
+	local_bh_disable();
+	done = this_cpu_ptr(&imq_cells)->done;
+	for (key = 0; key < IMQ_FLOW_WAYS; key++) {
+		flow = imq_flow_find(&set, key, smp_processor_id());
+		if (flow) {
+			KUNIT_EXPECT_EQ(test, flow->key, key);
+			flow->tail = done + 1 + key;
+		}
+	}
+	KUNIT_EXPECT_NULL(test, imq_flow_find(&set, key, 0));
+
+	flow = imq_flow_find(&set, 2, -1);
+	if (flow) {
+		KUNIT_EXPECT_EQ(test, flow->tail, done + 3);
+		KUNIT_EXPECT_EQ(test, flow->cpu, smp_processor_id());
+		flow->tail = done;
+	}
+	KUNIT_EXPECT_PTR_EQ(test, imq_flow_find(&set, key, 0), flow);
+	local_bh_enable();
 }
 
 /* A device stops its tx queue, before too many packets wait. */
@@ -250,6 +288,7 @@ static void imq_test_foreign(struct kunit *test)
 static struct kunit_case imq_cell_test_cases[] = {
 	KUNIT_CASE(imq_test_order),
 	KUNIT_CASE(imq_test_moved),
+	KUNIT_CASE(imq_test_flows),
 	KUNIT_CASE(imq_test_full),
 	KUNIT_CASE(imq_test_purge),
 	KUNIT_CASE(imq_test_foreign),

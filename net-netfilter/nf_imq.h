@@ -71,7 +71,7 @@ enum {
  * @out: ifindex of the hook state's output device, or 0
  * @physout: ifindex of the bridge port that the packet leaves by, or 0
  * @bridge_ifindex: ifindex of @bridge
- * @cpu: where the packet goes on
+ * @cpu: where the packet goes on, unless its flow does elsewhere
  * @token: tells this call of nf_imq_queue() from others
  * @module_gen: nf_imq_module_gen when the packet was queued
  * @napi_id: skb->napi_id
