@@ -202,12 +202,14 @@ static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
 {
 	u32 tail, key = imq_flow_key(skb, dev, ext);
 	struct imq_flow_set *set = &imq_flows[hash_32(key, IMQ_FLOW_BITS)];
-	struct imq_flow *flow;
+	struct imq_flow *flow = NULL;
 	unsigned int waiting;
 	int cpu;
 
 	spin_lock(&set->lock);
-	flow = imq_flow_find(set, key, ext->cpu);
+	/* Clones have that one CPU in common. */
+	if (!nf_imq_ct_unconfirmed(skb))
+		flow = imq_flow_find(set, key, ext->cpu);
 	cpu = flow ? flow->cpu : ext->cpu;
 	/* Pairs with imq_waited(). */
 	waiting = smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting);

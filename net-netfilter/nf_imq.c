@@ -853,21 +853,36 @@ static bool nf_imq_fit_hook(const struct sk_buff *skb,
 	}
 }
 
-/* Copies of the first packet of a connection, by a bridge or for multicast. Each
- * would confirm it, and the first one could be elsewhere by then. As for NFQUEUE
- * (nf_ct_drop_unconfirmed()), queueing is not for them; a template, which many
- * packets have, is never confirmed.
+/**
+ * nf_imq_ct_unconfirmed - whether a packet's connection is its own
+ * @skb: packet
+ *
+ * conntrack has it changed with no lock until it is confirmed: clones of the packet
+ * have to go on one after the other. A template, which many packets have, is never
+ * confirmed.
+ *
+ * Return: false without conntrack.
  */
-static bool nf_imq_ct_shared(const struct sk_buff *skb)
+bool nf_imq_ct_unconfirmed(const struct sk_buff *skb)
 {
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 	const struct nf_conn *ct = (const void *)skb_nfct(skb);
 
-	return ct && !nf_ct_is_confirmed(ct) && !nf_ct_is_template(ct) &&
-	       refcount_read(&ct->ct_general.use) > 1;
+	return ct && !nf_ct_is_confirmed(ct) && !nf_ct_is_template(ct);
 #else
 	return false;
 #endif
+}
+EXPORT_SYMBOL_GPL(nf_imq_ct_unconfirmed);
+
+/* Copies of the first packet of a connection, by a bridge or for multicast. Each
+ * would confirm it, and the first one could be elsewhere by then. As for NFQUEUE
+ * (nf_ct_drop_unconfirmed()), queueing is not for them.
+ */
+static bool nf_imq_ct_shared(const struct sk_buff *skb)
+{
+	return nf_imq_ct_unconfirmed(skb) &&
+	       refcount_read(&skb_nfct(skb)->use) > 1;
 }
 
 /* ESP that is left to the device it goes out by: validate_xmit_xfrm() */
