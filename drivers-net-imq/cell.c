@@ -130,7 +130,8 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 
 	spin_lock(&cell->queue.lock);
 	__skb_queue_tail(&cell->queue, skb);
-	tail = ++cell->added;
+	tail = cell->added + 1;
+	WRITE_ONCE(cell->added, tail);
 	idle = !cell->busy;
 	cell->busy = true;
 	if (!pcpu->waiting)
@@ -163,37 +164,33 @@ static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
 	return __skb_get_hash_symmetric(skb) ^ hash_ptr(dev, 32);
 }
 
+/* Whether the tail is one of those between done and added: a flow that has not
+ * been looked at for long has any.
+ */
 static bool imq_flow_waits(const struct imq_flow *flow)
 {
 	const struct imq_cell *cell = per_cpu_ptr(&imq_cells, flow->cpu);
+	u32 done;
 
 	/* Pairs with imq_cell_done(). */
-	return (s32)(smp_load_acquire(&cell->done) - flow->tail) < 0;
+	done = smp_load_acquire(&cell->done);
+
+	return flow->tail - done - 1 < READ_ONCE(cell->added) - done;
 }
 
-/* The flow with this key; or, as none of its packets wait, one that is not in use,
- * for this CPU; or NULL, if all are.
- */
-static struct imq_flow *imq_flow_find(struct imq_flow_set *set, u32 key,
-				      int cpu)
+/* The flow with this key; or one of which no packet waits; or NULL. */
+static struct imq_flow *imq_flow_find(struct imq_flow_set *set, u32 key)
 {
-	struct imq_flow *unused = NULL;
 	int i;
 
-	for (i = 0; i < IMQ_FLOW_WAYS; i++) {
-		struct imq_flow *flow = &set->flow[i];
+	for (i = 0; i < IMQ_FLOW_WAYS; i++)
+		if (set->flow[i].key == key)
+			return &set->flow[i];
+	for (i = 0; i < IMQ_FLOW_WAYS; i++)
+		if (!imq_flow_waits(&set->flow[i]))
+			return &set->flow[i];
 
-		if (!imq_flow_waits(flow))
-			unused = flow;
-		else if (flow->key == key)
-			return flow;
-	}
-	if (unused) {
-		unused->key = key;
-		unused->cpu = cpu;
-	}
-
-	return unused;
+	return NULL;
 }
 
 /* Packets of the device wait somewhere, or this one has to. */
@@ -209,14 +206,15 @@ static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
 	spin_lock(&set->lock);
 	/* Clones have that one CPU in common. */
 	if (!nf_imq_ct_unconfirmed(skb))
-		flow = imq_flow_find(set, key, ext->cpu);
-	cpu = flow ? flow->cpu : ext->cpu;
+		flow = imq_flow_find(set, key);
+	cpu = flow && imq_flow_waits(flow) ? flow->cpu : ext->cpu;
 	/* Pairs with imq_waited(). */
 	waiting = smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting);
 	if (waiting || cpu != ext->cpu || !nf_imq_claim(skb, ext)) {
 		tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
+		/* Not before: a tail is one of its own cell. */
 		if (flow)
-			flow->tail = tail;
+			*flow = (struct imq_flow){ key, tail, cpu };
 	}
 	spin_unlock(&set->lock);
 }

@@ -165,8 +165,10 @@ static void imq_test_moved(struct kunit *test)
 
 	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[0], 99));
 	KUNIT_EXPECT_EQ(test, atomic_read(&imq->cells), 1);
-	flow = imq_flow_find(set, key, other);
-	KUNIT_ASSERT_NOT_NULL(test, flow);
+	flow = imq_flow_find(set, key);
+	KUNIT_EXPECT_NOT_NULL(test, flow);
+	if (!flow)
+		goto purge;
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
 	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[1], 1));
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
@@ -189,10 +191,15 @@ static void imq_test_moved(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, imq_flow_waits(flow));
 	KUNIT_EXPECT_TRUE(test, imq_cell_ends(cell));
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
+	/* nor for one that was given back at once, whatever its entry held */
+	flow->tail = cell->done + 5;
+	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
 	KUNIT_EXPECT_TRUE(test, imq_test_xmit_from(other, dev, skb[3], 3));
-	local_bh_enable();
-
+	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
 	kfree_skb(skb[3]);
+purge:
+	imq_cells_purge(dev);
+	local_bh_enable();
 }
 
 /* A set has room for some flows that wait. */
@@ -200,26 +207,26 @@ static void imq_test_flows(struct kunit *test)
 {
 	struct imq_flow_set set = {};
 	struct imq_flow *flow;
-	u32 done, key;
+	struct imq_cell *cell;
+	u32 key;
 
 	local_bh_disable();
-	done = this_cpu_ptr(&imq_cells)->done;
-	for (key = 0; key < IMQ_FLOW_WAYS; key++) {
-		flow = imq_flow_find(&set, key, smp_processor_id());
-		if (flow) {
-			KUNIT_EXPECT_EQ(test, flow->key, key);
-			flow->tail = done + 1 + key;
-		}
+	cell = this_cpu_ptr(&imq_cells);
+	cell->added += IMQ_FLOW_WAYS;
+	for (key = 1; key <= IMQ_FLOW_WAYS; key++) {
+		flow = imq_flow_find(&set, key);
+		KUNIT_EXPECT_NOT_NULL(test, flow);
+		if (flow)
+			*flow = (struct imq_flow){ key, cell->done + key, cell->cpu };
 	}
-	KUNIT_EXPECT_NULL(test, imq_flow_find(&set, key, 0));
+	KUNIT_EXPECT_NULL(test, imq_flow_find(&set, key));
 
-	flow = imq_flow_find(&set, 2, -1);
-	if (flow) {
-		KUNIT_EXPECT_EQ(test, flow->tail, done + 3);
-		KUNIT_EXPECT_EQ(test, flow->cpu, smp_processor_id());
-		flow->tail = done;
-	}
-	KUNIT_EXPECT_PTR_EQ(test, imq_flow_find(&set, key, 0), flow);
+	flow = imq_flow_find(&set, 2);
+	KUNIT_EXPECT_PTR_EQ(test, flow, &set.flow[1]);
+	KUNIT_EXPECT_TRUE(test, imq_flow_waits(flow));
+	flow->tail = cell->done;
+	KUNIT_EXPECT_PTR_EQ(test, imq_flow_find(&set, key), flow);
+	cell->added -= IMQ_FLOW_WAYS;
 	local_bh_enable();
 }
 
