@@ -43,15 +43,20 @@ one_napi() {
 	on "$3" ethtool -K "$4" gro on >/dev/null
 }
 
+# topology_in_order: nothing but imq between H1 and W can change the order of packets.
+topology_in_order() {
+	topology
+	one_napi "$H1" eth0 "$R" lan1
+	one_napi "$R" wan "$W" eth0
+	neighbours
+}
+
 # The ring takes 64 at a time; the tx queue stops, and goes on.
 burst() {
 	local out
 
 	have_sch netem delay 1ms
-	topology
-	one_napi "$H1" eth0 "$R" lan1
-	one_napi "$R" wan "$W" eth0
-	neighbours
+	topology_in_order
 	shape_in lan1 udp 0
 	r tc qdisc add dev imq0 root netem slot 200ms 200ms limit 10000 ||
 		skip "netem has no slots"
@@ -75,11 +80,8 @@ moved() {
 	have nft taskset
 	have_sch htb
 	[ "$(nproc)" -gt 1 ] || skip "one processor"
-	topology
-	one_napi "$H1" eth0 "$R" lan1
-	one_napi "$R" wan "$W" eth0
+	topology_in_order
 	thread=$(napi_thread lan1)
-	neighbours
 	shape_in lan1 udp 0
 	# Packets take both ways on, at once and later.
 	r tc qdisc add dev imq0 root handle 1: htb default 1
