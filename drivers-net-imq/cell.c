@@ -15,6 +15,7 @@
 
 #include <linux/cpumask.h>
 #include <linux/hash.h>
+#include <linux/jhash.h>
 #include <linux/smp.h>
 #include <trace/events/imq.h>
 
@@ -111,7 +112,7 @@ static void imq_waited(struct net_device *dev, struct imq_pcpu *pcpu,
 	struct imq_dev *imq = netdev_priv(dev);
 	unsigned int waiting = pcpu->waiting - n;
 
-	/* Pairs with imq_flow_xmit(), and the other one with imq_xmit(): who sees
+	/* Pairs with imq_cell_xmit(), and the other one with imq_xmit(): who sees
 	 * that none is left, sees what was done with them.
 	 */
 	smp_store_release(&pcpu->waiting, waiting);
@@ -153,7 +154,8 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 }
 
 /* Not skb->hash: if it is there, and of which headers, may differ within a flow.
- * What is before a packet in one device need not be so in another.
+ * What is before a packet in one device need not be so in another. Replies have
+ * the same hash, but come in and go out elsewhere.
  */
 static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
 			const struct nf_imq_ext *ext)
@@ -161,7 +163,8 @@ static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
 	/* GSO sets that of its segments behind tags. */
 	skb_set_network_header(skb, ext->nhoff);
 
-	return __skb_get_hash_symmetric(skb) ^ hash_ptr(dev, 32);
+	return jhash_3words(__skb_get_hash_symmetric(skb), ext->in, ext->out,
+			    hash_ptr(dev, 32));
 }
 
 /* Whether the tail is one of those between done and added: a flow that has not
@@ -193,30 +196,50 @@ static struct imq_flow *imq_flow_find(struct imq_flow_set *set, u32 key)
 	return NULL;
 }
 
-/* Packets of the device wait somewhere, or this one has to. */
+/* Returns true if it was added to the cell of @cpu, and *@tail is set. */
+static bool imq_cell_xmit(struct sk_buff *skb, struct net_device *dev,
+			  const struct nf_imq_ext *ext, int cpu, u32 *tail)
+{
+	unsigned int waiting;
+
+	/* Pairs with imq_waited(). */
+	waiting = smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting);
+	if (!waiting && cpu == ext->cpu && nf_imq_claim(skb, ext))
+		return false;
+
+	*tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
+
+	return true;
+}
+
 static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
 			  const struct nf_imq_ext *ext)
 {
 	u32 tail, key = imq_flow_key(skb, dev, ext);
 	struct imq_flow_set *set = &imq_flows[hash_32(key, IMQ_FLOW_BITS)];
-	struct imq_flow *flow = NULL;
-	unsigned int waiting;
+	struct imq_flow *flow;
 	int cpu;
 
 	spin_lock(&set->lock);
-	/* Clones have that one CPU in common. */
-	if (!nf_imq_ct_unconfirmed(skb))
-		flow = imq_flow_find(set, key);
+	flow = imq_flow_find(set, key);
 	cpu = flow && imq_flow_waits(flow) ? flow->cpu : ext->cpu;
-	/* Pairs with imq_waited(). */
-	waiting = smp_load_acquire(&imq_pcpu_of(dev, cpu)->waiting);
-	if (waiting || cpu != ext->cpu || !nf_imq_claim(skb, ext)) {
-		tail = imq_cell_add(per_cpu_ptr(&imq_cells, cpu), skb, dev);
-		/* Not before: a tail is one of its own cell. */
-		if (flow)
-			*flow = (struct imq_flow){ key, tail, cpu };
-	}
+	/* Not before it is added: a tail is one of its own cell. */
+	if (imq_cell_xmit(skb, dev, ext, cpu, &tail) && flow)
+		*flow = (struct imq_flow){ key, tail, cpu };
 	spin_unlock(&set->lock);
+}
+
+/* Packets of the device wait somewhere, or this one has to. */
+static void imq_wait_xmit(struct sk_buff *skb, struct net_device *dev,
+			  const struct nf_imq_ext *ext)
+{
+	u32 tail;
+
+	/* Clones go on at that one CPU, one after the other. */
+	if (nr_cpu_ids == 1 || (nf_imq_ct_new(skb) && nf_imq_ct_shared(skb)))
+		imq_cell_xmit(skb, dev, ext, ext->cpu, &tail);
+	else
+		imq_flow_xmit(skb, dev, ext);
 }
 
 /**
@@ -242,7 +265,7 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	dev_sw_netstats_tx_add(dev, 1, skb->len);
 	/* Pairs with imq_waited(): those before it are gone. */
 	if (atomic_read_acquire(&imq->cells) || !nf_imq_claim(skb, ext))
-		imq_flow_xmit(skb, dev, ext);
+		imq_wait_xmit(skb, dev, ext);
 
 	return NETDEV_TX_OK;
 }

@@ -63,31 +63,45 @@ static struct sk_buff *imq_test_skb(struct kunit *test, struct net_device *dev,
 	return skb;
 }
 
-/* Sends a packet that came in on @cpu, from the call that has @token. Returns
- * true if it was given back to its hook at once. Bottom halves are off.
- */
-static bool imq_test_xmit_from(int cpu, struct net_device *dev,
-			       struct sk_buff *skb, u32 token)
+/* What is sent until imq_test_claimed() is from the call that has @token. */
+static void imq_test_call(struct sk_buff *skb, u32 token)
 {
-	struct nf_imq_own *own = this_cpu_ptr(&nf_imq_own);
-	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
-	bool claimed;
-
-	if (ext)
-		ext->cpu = cpu;
-	own->skb = skb;
-	own->token = token;
-	imq_xmit(skb, dev);
-	claimed = !own->skb;
-	own->skb = NULL;
-
-	return claimed;
+	this_cpu_write(nf_imq_own.skb, skb);
+	this_cpu_write(nf_imq_own.token, token);
 }
 
+static bool imq_test_claimed(void)
+{
+	return !this_cpu_xchg(nf_imq_own.skb, NULL);
+}
+
+/* Sends a packet that came in here, from the call that has @token. Returns true if
+ * it was given back to its hook at once. Bottom halves are off.
+ */
 static bool imq_test_xmit(struct net_device *dev, struct sk_buff *skb,
 			  u32 token)
 {
-	return imq_test_xmit_from(smp_processor_id(), dev, skb, token);
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	if (ext)
+		ext->cpu = smp_processor_id();
+	imq_test_call(skb, token);
+	imq_xmit(skb, dev);
+
+	return imq_test_claimed();
+}
+
+/* The same for one that came in on @cpu, as if there were more than this one. */
+static bool imq_test_flow_xmit(int cpu, struct net_device *dev,
+			       struct sk_buff *skb, u32 token)
+{
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	ext->cpu = cpu;
+	imq_test_call(skb, token);
+	imq_flow_xmit(skb, dev, ext);
+
+	return imq_test_claimed();
 }
 
 static unsigned int imq_test_waiting(const struct net_device *dev)
@@ -163,14 +177,14 @@ static void imq_test_moved(struct kunit *test)
 	/* Nothing of it is looked at: there may be only one. */
 	other = !here;
 
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit(dev, skb[0], 99));
+	KUNIT_EXPECT_FALSE(test, imq_test_flow_xmit(here, dev, skb[0], 99));
 	KUNIT_EXPECT_EQ(test, atomic_read(&imq->cells), 1);
 	flow = imq_flow_find(set, key);
 	KUNIT_EXPECT_NOT_NULL(test, flow);
 	if (!flow)
 		goto purge;
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[1], 1));
+	KUNIT_EXPECT_FALSE(test, imq_test_flow_xmit(other, dev, skb[1], 1));
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
 	KUNIT_EXPECT_EQ(test, flow->tail, cell->added);
 	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb[1]);
@@ -179,7 +193,7 @@ static void imq_test_moved(struct kunit *test)
 	kfree_skb(skb_dequeue(&cell->queue));
 	kfree_skb(skb_dequeue(&cell->queue));
 	imq_cell_done(cell, dev, 1);
-	KUNIT_EXPECT_FALSE(test, imq_test_xmit_from(other, dev, skb[2], 2));
+	KUNIT_EXPECT_FALSE(test, imq_test_flow_xmit(other, dev, skb[2], 2));
 	KUNIT_EXPECT_EQ(test, flow->cpu, here);
 	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 2);
 
@@ -194,12 +208,32 @@ static void imq_test_moved(struct kunit *test)
 	/* nor for one that was given back at once, whatever its entry held */
 	flow->tail = cell->done + 5;
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
-	KUNIT_EXPECT_TRUE(test, imq_test_xmit_from(other, dev, skb[3], 3));
+	KUNIT_EXPECT_TRUE(test, imq_test_flow_xmit(other, dev, skb[3], 3));
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
 	kfree_skb(skb[3]);
 purge:
 	imq_cells_purge(dev);
 	local_bh_enable();
+}
+
+/* What comes in or goes out elsewhere is another flow: replies have the hash of what
+ * they reply to.
+ */
+static void imq_test_key(struct kunit *test)
+{
+	struct net_device *dev = imq_test_dev(test);
+	struct net_device *other = imq_test_dev(test);
+	struct nf_imq_ext to = { .in = 2, .out = 3 }, back = { .in = 3, .out = 2 };
+	struct nf_imq_ext in = { .in = 2 }, out = { .out = 2 };
+	struct sk_buff *skb = imq_test_skb(test, dev, 0);
+	u32 key = imq_flow_key(skb, dev, &to);
+
+	KUNIT_EXPECT_EQ(test, key, imq_flow_key(skb, dev, &to));
+	KUNIT_EXPECT_NE(test, key, imq_flow_key(skb, dev, &back));
+	KUNIT_EXPECT_NE(test, key, imq_flow_key(skb, other, &to));
+	KUNIT_EXPECT_NE(test, imq_flow_key(skb, dev, &in),
+			imq_flow_key(skb, dev, &out));
+	kfree_skb(skb);
 }
 
 /* A set has room for some flows that wait. */
@@ -295,6 +329,7 @@ static void imq_test_foreign(struct kunit *test)
 static struct kunit_case imq_cell_test_cases[] = {
 	KUNIT_CASE(imq_test_order),
 	KUNIT_CASE(imq_test_moved),
+	KUNIT_CASE(imq_test_key),
 	KUNIT_CASE(imq_test_flows),
 	KUNIT_CASE(imq_test_full),
 	KUNIT_CASE(imq_test_purge),

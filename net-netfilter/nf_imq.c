@@ -854,36 +854,26 @@ static bool nf_imq_fit_hook(const struct sk_buff *skb,
 }
 
 /**
- * nf_imq_ct_unconfirmed - whether a packet's connection is its own
+ * nf_imq_ct_shared - whether copies of a connection's first packet have it, too
  * @skb: packet
  *
- * conntrack has it changed with no lock until it is confirmed: clones of the packet
- * have to go on one after the other. A template, which many packets have, is never
- * confirmed.
+ * conntrack has a connection changed with no lock until it is confirmed, and each
+ * copy would confirm it. A template, which many packets have, never is.
  *
  * Return: false without conntrack.
  */
-bool nf_imq_ct_unconfirmed(const struct sk_buff *skb)
+bool nf_imq_ct_shared(const struct sk_buff *skb)
 {
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 	const struct nf_conn *ct = (const void *)skb_nfct(skb);
 
-	return ct && !nf_ct_is_confirmed(ct) && !nf_ct_is_template(ct);
+	return ct && !nf_ct_is_confirmed(ct) && !nf_ct_is_template(ct) &&
+	       refcount_read(&ct->ct_general.use) > 1;
 #else
 	return false;
 #endif
 }
-EXPORT_SYMBOL_GPL(nf_imq_ct_unconfirmed);
-
-/* Copies of the first packet of a connection, by a bridge or for multicast. Each
- * would confirm it, and the first one could be elsewhere by then. As for NFQUEUE
- * (nf_ct_drop_unconfirmed()), queueing is not for them.
- */
-static bool nf_imq_ct_shared(const struct sk_buff *skb)
-{
-	return nf_imq_ct_unconfirmed(skb) &&
-	       refcount_read(&skb_nfct(skb)->use) > 1;
-}
+EXPORT_SYMBOL_GPL(nf_imq_ct_shared);
 
 /* ESP that is left to the device it goes out by: validate_xmit_xfrm() */
 static bool nf_imq_unencrypted(struct sk_buff *skb)
@@ -905,6 +895,10 @@ static bool nf_imq_fit_packet(struct sk_buff *skb,
 	/* The hook's caller would go on with a reference of ours. */
 	if (skb_shared(skb) || nf_imq_inside(skb, state))
 		return false;
+	/* Copies by a bridge or for multicast: the first one could be elsewhere
+	 * by then. As for NFQUEUE (nf_ct_drop_unconfirmed()), queueing is not
+	 * for them.
+	 */
 	if (nf_imq_ct_new(skb) && nf_imq_ct_shared(skb))
 		return false;
 

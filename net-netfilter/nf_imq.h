@@ -193,7 +193,7 @@ DECLARE_PER_CPU(struct nf_imq_own, nf_imq_own);
 void nf_imq_register(const struct nf_imq_ops *ops);
 void nf_imq_unregister(void);
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
-bool nf_imq_ct_unconfirmed(const struct sk_buff *skb);
+bool nf_imq_ct_shared(const struct sk_buff *skb);
 
 /* nf_imq.c, for targets and expressions */
 void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index);

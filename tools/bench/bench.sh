@@ -18,7 +18,7 @@
 # For a quick look at some cases on the kernel with what is in the tree now, two
 # minutes with pfifo, name any of these:
 #   -k KERNEL    name of a configuration, or directory of a built kernel (default bench)
-#   -q QDISCS    of "pfifo htb htb100 fq_codel cake" (default pfifo)
+#   -q QDISCS    of "pfifo htb htb100 fq_codel cake netem" (default pfifo)
 #   -c CASES     see guest.sh (default "none floor floor-nft floor-iptables ifb
 #                imq-nft imq-iptables")
 #   -a ARRIVALS  of "lone burst" (default lone)
@@ -100,7 +100,7 @@ jobs_quick() {
 	echo "-n $n -q '${qdiscs:-pfifo}' -a '${arrivals:-lone}'" \
 		"${cases:-none floor floor-nft floor-iptables ifb imq-nft imq-iptables}"
 }
-all='pfifo htb htb100 fq_codel cake'
+all='pfifo htb htb100 fq_codel cake netem'
 jobs_bench() {
 	cat <<-END
 		-n $n -r 3 floor-dst:10 map:10:1 floor-dst:10000 map:10000:1

@@ -21,7 +21,7 @@
 #
 # Packets are UDP over IPv4 in frames of 60 bytes, of 1,000 flows in turn.
 #
-#   -q QDISCS    of "pfifo htb htb100 fq_codel cake" (default pfifo), for each the
+#   -q QDISCS    of "pfifo htb htb100 fq_codel cake netem" (default pfifo), for each the
 #                cases. The case none has no qdisc: it runs with the first one, and
 #                with htb100, since marks are set then
 #   -a ARRIVALS  of "lone burst" (default lone):
@@ -47,6 +47,9 @@
 #                 stack looks for rules everywhere once there is one
 #   floor-dst:C   floor, to C destinations in turn
 #   map:C:D       imq-nft, to C destinations, by a map of C addresses to D devices
+#
+# Packets wait in netem only: 100 us each, so that none leaves the qdisc in the call
+# that has brought it.
 #
 # htb100 has a class for each mark from 1 to 100. With pktgen, packets get their
 # mark by tc at the egress of src (so does "none" with htb100), with burst from
@@ -125,6 +128,7 @@ add_qdisc() {
 	case $qdisc in
 	pfifo) tc qdisc add dev "$1" root handle 1: pfifo limit 1000 ;;
 	fq_codel) tc qdisc add dev "$1" root handle 1: fq_codel ;;
+	netem) tc qdisc add dev "$1" root handle 1: netem delay 100us limit 10000 ;;
 	cake) tc qdisc add dev "$1" root handle 1: cake bandwidth 10gbit ;;
 	htb)
 		tc -batch - <<-END
@@ -358,7 +362,7 @@ if [ -n "$inside" ]; then
 fi
 
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
-for m in veth pktgen ifb sch_htb sch_fq_codel sch_cake sch_ingress cls_fw cls_flower cls_matchall \
+for m in veth pktgen ifb sch_htb sch_fq_codel sch_cake sch_netem sch_ingress cls_fw cls_flower cls_matchall \
 		act_mirred act_skbedit nf_tables iptable_mangle; do
 	modprobe "$m"
 done
