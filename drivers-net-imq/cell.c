@@ -155,7 +155,7 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 
 /* Not skb->hash: if it is there, and of which headers, may differ within a flow.
  * What is before a packet in one device need not be so in another. Replies have
- * the same hash, but come in and go out elsewhere.
+ * the same hash, but most come in and go out elsewhere.
  */
 static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
 			const struct nf_imq_ext *ext)
@@ -235,8 +235,8 @@ static void imq_wait_xmit(struct sk_buff *skb, struct net_device *dev,
 {
 	u32 tail;
 
-	/* Clones go on at that one CPU, one after the other. */
-	if (nr_cpu_ids == 1 || (nf_imq_ct_new(skb) && nf_imq_ct_shared(skb)))
+	/* Copies go on at that one CPU, one after the other. */
+	if (nr_cpu_ids == 1 || nf_imq_ct_shared(skb))
 		imq_cell_xmit(skb, dev, ext, ext->cpu, &tail);
 	else
 		imq_flow_xmit(skb, dev, ext);

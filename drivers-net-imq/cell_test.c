@@ -208,7 +208,7 @@ static void imq_test_moved(struct kunit *test)
 	/* nor for one that was given back at once, whatever its entry held */
 	flow->tail = cell->done + 5;
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
-	KUNIT_EXPECT_TRUE(test, imq_test_flow_xmit(other, dev, skb[3], 3));
+	KUNIT_EXPECT_TRUE(test, imq_test_flow_xmit(here, dev, skb[3], 3));
 	KUNIT_EXPECT_FALSE(test, imq_flow_waits(flow));
 	kfree_skb(skb[3]);
 purge:

@@ -854,15 +854,14 @@ static bool nf_imq_fit_hook(const struct sk_buff *skb,
 }
 
 /**
- * nf_imq_ct_shared - whether copies of a connection's first packet have it, too
+ * __nf_imq_ct_shared - nf_imq_ct_shared(), of a packet that may be the first one
  * @skb: packet
  *
- * conntrack has a connection changed with no lock until it is confirmed, and each
- * copy would confirm it. A template, which many packets have, never is.
+ * A template, which many packets have, is never confirmed.
  *
  * Return: false without conntrack.
  */
-bool nf_imq_ct_shared(const struct sk_buff *skb)
+bool __nf_imq_ct_shared(const struct sk_buff *skb)
 {
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 	const struct nf_conn *ct = (const void *)skb_nfct(skb);
@@ -873,7 +872,7 @@ bool nf_imq_ct_shared(const struct sk_buff *skb)
 	return false;
 #endif
 }
-EXPORT_SYMBOL_GPL(nf_imq_ct_shared);
+EXPORT_SYMBOL_GPL(__nf_imq_ct_shared);
 
 /* ESP that is left to the device it goes out by: validate_xmit_xfrm() */
 static bool nf_imq_unencrypted(struct sk_buff *skb)
@@ -899,7 +898,7 @@ static bool nf_imq_fit_packet(struct sk_buff *skb,
 	 * by then. As for NFQUEUE (nf_ct_drop_unconfirmed()), queueing is not
 	 * for them.
 	 */
-	if (nf_imq_ct_new(skb) && nf_imq_ct_shared(skb))
+	if (nf_imq_ct_shared(skb))
 		return false;
 
 	/* Segments would lack it. */

@@ -193,7 +193,7 @@ DECLARE_PER_CPU(struct nf_imq_own, nf_imq_own);
 void nf_imq_register(const struct nf_imq_ops *ops);
 void nf_imq_unregister(void);
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
-bool nf_imq_ct_shared(const struct sk_buff *skb);
+bool __nf_imq_ct_shared(const struct sk_buff *skb);
 
 /* nf_imq.c, for targets and expressions */
 void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index);
@@ -270,16 +270,18 @@ static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
 }
 
 /**
- * nf_imq_ct_new - whether a packet's connection may not be confirmed yet
+ * nf_imq_ct_shared - whether others have a packet's new connection, too
  * @skb: packet
  *
- * conntrack has such a connection changed by one packet only, with no lock.
+ * Copies or segments of a connection's first packet: conntrack has it changed with
+ * no lock until it is confirmed, which each of them would do.
  */
-static inline bool nf_imq_ct_new(const struct sk_buff *skb)
+static inline bool nf_imq_ct_shared(const struct sk_buff *skb)
 {
 	unsigned int ctinfo = skb_get_nfct(skb) & NFCT_INFOMASK;
 
-	return ctinfo == IP_CT_NEW || ctinfo == IP_CT_RELATED;
+	return (ctinfo == IP_CT_NEW || ctinfo == IP_CT_RELATED) &&
+	       __nf_imq_ct_shared(skb);
 }
 
 /**
@@ -302,7 +304,7 @@ static inline bool nf_imq_claim(const struct sk_buff *skb,
 
 	if (own->skb != skb || own->token != ext->token)
 		return false;
-	if (nf_imq_ext_shared(skb) && nf_imq_ct_new(skb))
+	if (nf_imq_ct_shared(skb))
 		return false;
 
 	own->skb = NULL;
