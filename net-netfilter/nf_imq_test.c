@@ -448,6 +448,50 @@ static void nf_imq_test_claim(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, claimed[3]);
 }
 
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+/* A packet that shares its connection does not go on at once, as long as the
+ * connection is not confirmed.
+ */
+static void nf_imq_test_ct_shared(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct nf_imq_ext *ext;
+	struct nf_conn *ct;
+	bool claimed;
+
+	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ct);
+	refcount_set(&ct->ct_general.use, 1);
+	KUNIT_EXPECT_FALSE(test, nf_imq_ct_shared(skb));
+	nf_ct_set(skb, ct, IP_CT_NEW);
+	KUNIT_EXPECT_FALSE(test, nf_imq_ct_shared(skb));
+
+	refcount_set(&ct->ct_general.use, 2);
+	KUNIT_EXPECT_TRUE(test, nf_imq_ct_shared(skb));
+	nf_ct_set(skb, ct, IP_CT_RELATED);
+	KUNIT_EXPECT_TRUE(test, nf_imq_ct_shared(skb));
+	local_bh_disable();
+	this_cpu_write(nf_imq_own.skb, skb);
+	this_cpu_write(nf_imq_own.token, 0);
+	claimed = nf_imq_claim(skb, ext);
+	this_cpu_write(nf_imq_own.skb, NULL);
+	local_bh_enable();
+	KUNIT_EXPECT_FALSE(test, claimed);
+
+	nf_ct_set(skb, ct, IP_CT_ESTABLISHED);
+	KUNIT_EXPECT_FALSE(test, nf_imq_ct_shared(skb));
+	nf_ct_set(skb, ct, IP_CT_NEW);
+	ct->status = IPS_CONFIRMED;
+	KUNIT_EXPECT_FALSE(test, nf_imq_ct_shared(skb));
+	ct->status = IPS_TEMPLATE;
+	KUNIT_EXPECT_FALSE(test, nf_imq_ct_shared(skb));
+	/* It is not conntrack's to free. */
+	skb->_nfct = 0;
+}
+#endif
+
 /* Marks */
 
 static void nf_imq_test_mark(struct kunit *test)
@@ -737,6 +781,9 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE(nf_imq_test_okfn_alive),
 	KUNIT_CASE_PARAM(nf_imq_test_of, nf_imq_of_gen_params),
 	KUNIT_CASE(nf_imq_test_claim),
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	KUNIT_CASE(nf_imq_test_ct_shared),
+#endif
 	KUNIT_CASE(nf_imq_test_mark),
 	KUNIT_CASE(nf_imq_test_mark_clone),
 	KUNIT_CASE(nf_imq_test_spare),
