@@ -156,7 +156,9 @@ load() {
 			"id=local4,from=$R,to=$W,dst=198.51.100.2,port=$((port + 4)),count=0,window=$window" \
 			"id=local6,from=$H1,to=$R,dst=fd00:1::1,port=$((port + 5)),count=0,window=$window"
 	done
-	background tcp nice -n 19 "$imq_dir/imq_traffic.py" tcp --time 60 \
+	# What a storm has kept from its acknowledgements tries again after as long,
+	# at most (TCP doubles its timeouts).
+	background tcp nice -n 19 "$imq_dir/imq_traffic.py" tcp --time $((3 * TIME + 60)) \
 		"id=out4,from=$H1,to=$W,dst=198.51.100.2,port=5900,bytes=0" \
 		"id=in6,from=$W,to=$H2,dst=fd00:2::2,port=5901,bytes=0" \
 		"id=local4,from=$R,to=$W,dst=198.51.100.2,port=5902,bytes=0" \
@@ -334,7 +336,7 @@ all_at_once() {
 # loaded NAME: what that has printed; a connection that lost much takes its time
 # to end.
 loaded() {
-	wait_for 90 gone "$(cat "$imq_tmp/pid.$1")" || fail "$1 does not end"
+	wait_for $((2 * TIME + 90)) gone "$(cat "$imq_tmp/pid.$1")" || fail "$1 does not end"
 	background_end "$1"
 }
 
