@@ -100,7 +100,7 @@ jobs_quick() {
 	echo "-n $n -q '${qdiscs:-pfifo}' -a '${arrivals:-lone}'" \
 		"${cases:-none floor floor-nft floor-iptables ifb imq-nft imq-iptables}"
 }
-all='pfifo htb htb100 fq_codel cake netem'
+all='pfifo htb htb100 fq_codel cake'
 jobs_bench() {
 	cat <<-END
 		-n $n -r 3 floor-dst:10 map:10:1 floor-dst:10000 map:10000:1

@@ -47,7 +47,7 @@ do for [p = 1:2] {
 	set lmargin at screen left + (p - 1) * (width + gap)
 	set rmargin at screen left + (p - 1) * (width + gap) + width
 	set label 4 title[p] at graph 0, 1.07 left font ",17" tc rgb ink
-	set xrange [-0.6:5.6]
+	set xrange [-0.6:4.6]
 	if (p == 2) {
 		do for [i = 1:3] {
 			set label 10 + i name[i] at screen right - 0.3 + 0.07 * i, 0.94 left \

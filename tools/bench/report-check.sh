@@ -24,7 +24,7 @@ figures() {
 	}
 	BEGIN {
 		split("lone burst", arrivals)
-		split("pfifo htb htb100 fq_codel cake netem", qdiscs)
+		split("pfifo htb htb100 fq_codel cake", qdiscs)
 		for (a in arrivals) {
 			for (q in qdiscs) {
 				result("imq", arrivals[a], qdiscs[q], "none", 5000)

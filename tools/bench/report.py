@@ -25,7 +25,7 @@ from statistics import median
 
 QDISCS = {
     "pfifo": "pfifo", "htb": "htb, 1 class", "htb100": "htb, 100 classes by mark",
-    "fq_codel": "fq_codel", "cake": "cake", "netem": "netem: all packets wait",
+    "fq_codel": "fq_codel", "cake": "cake",
 }
 ARRIVALS = {"lone": "lone packets", "burst": "bursts of 32"}
 IMQ = ("imq-nft", "imq-iptables")
