@@ -362,8 +362,8 @@ if [ -n "$inside" ]; then
 fi
 
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
-for m in veth pktgen ifb sch_htb sch_fq_codel sch_cake sch_netem sch_ingress cls_fw cls_flower cls_matchall \
-		act_mirred act_skbedit nf_tables iptable_mangle; do
+for m in veth pktgen ifb sch_htb sch_fq_codel sch_cake sch_netem sch_ingress cls_fw cls_flower \
+		cls_matchall act_mirred act_skbedit nf_tables iptable_mangle; do
 	modprobe "$m"
 done
 imq=''
