@@ -39,6 +39,7 @@
 #include <net/net_namespace.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netfilter/nf_imq.h>
+#include <net/netfilter/nf_tables.h>
 #include <net/netns/generic.h>
 #include <net/request_sock.h>
 #include <net/sch_generic.h>
@@ -340,6 +341,22 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 		nf_imq_save_gso(skb, ext);
 }
 
+/* What tells a hook from others with its function. A packet may wait for longer
+ * than a chain of nf_tables is there, and another may have its address by then;
+ * but no table of a namespace, and no chain of a table, has an earlier one's handle.
+ */
+static u64 nf_imq_hook_key(const struct nf_hook_ops *ops)
+{
+	if (IS_ENABLED(CONFIG_NF_TABLES) &&
+	    ops->hook_ops_type == NF_HOOK_OP_NF_TABLES) {
+		const struct nft_chain *chain = ops->priv;
+
+		return chain->table->handle << 32 | lower_32_bits(chain->handle);
+	}
+
+	return (unsigned long)ops->priv;
+}
+
 /* Remember the hook by what it is: the ruleset may change before the packet
  * goes on. If it has gone since it gave its verdict, its predecessor stands in:
  * core.c puts a dummy, of no family, in the place of a removed hook.
@@ -353,16 +370,18 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext,
 	ext->hook_index = index;
 	ext->next_fn = NULL;
 	if (index + 1 < e->num_hook_entries) {
-		ext->next_fn = READ_ONCE(e->hooks[index + 1].hook);
-		ext->next_priv = e->hooks[index + 1].priv;
-		ext->next_priority = READ_ONCE(all[index + 1])->priority;
+		const struct nf_hook_ops *next = READ_ONCE(all[index + 1]);
+
+		ext->next_fn = next->hook;
+		ext->next_key = nf_imq_hook_key(next);
+		ext->next_priority = next->priority;
 	}
 
 	for (;;) {
 		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
 
 		ext->hook_fn = ops->hook;
-		ext->hook_priv = ops->priv;
+		ext->hook_key = nf_imq_hook_key(ops);
 		ext->priority = ops->priority;
 		if (ops->pf != NFPROTO_UNSPEC || !index)
 			break;
@@ -565,13 +584,19 @@ nf_imq_hook_entries(const struct net *net, const struct nf_hook_state *state)
 	return NULL;
 }
 
-static bool nf_imq_same_hook(const struct nf_hook_entries *e, unsigned int i,
+static bool nf_imq_same_hook(const struct nf_hook_ops *ops,
 			     const struct nf_imq_ext *ext)
 {
-	return READ_ONCE(e->hooks[i].hook) == ext->hook_fn &&
-	       e->hooks[i].priv == ext->hook_priv &&
-	       READ_ONCE(nf_hook_entries_get_hook_ops(e)[i])->priority ==
-			ext->priority;
+	return ops->hook == ext->hook_fn && ops->priority == ext->priority &&
+	       nf_imq_hook_key(ops) == ext->hook_key;
+}
+
+static bool nf_imq_same_next(const struct nf_hook_ops *ops,
+			     const struct nf_imq_ext *ext)
+{
+	return ops->hook == ext->next_fn &&
+	       ops->priority == ext->next_priority &&
+	       nf_imq_hook_key(ops) == ext->next_key;
 }
 
 /* Where to go on: behind the hook that queued the packet; when that has gone,
@@ -584,17 +609,16 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
 	unsigned int i, n = e->num_hook_entries;
 
-	if (ext->hook_index < n && nf_imq_same_hook(e, ext->hook_index, ext))
-		return ext->hook_index + 1;
+	i = ext->hook_index;
+	if (i < n && nf_imq_same_hook(READ_ONCE(all[i]), ext))
+		return i + 1;
 
 	for (i = 0; i < n; i++)
-		if (nf_imq_same_hook(e, i, ext))
+		if (nf_imq_same_hook(READ_ONCE(all[i]), ext))
 			return i + 1;
 
 	for (i = 0; i < n && ext->next_fn; i++)
-		if (READ_ONCE(e->hooks[i].hook) == ext->next_fn &&
-		    e->hooks[i].priv == ext->next_priv &&
-		    READ_ONCE(all[i])->priority == ext->next_priority &&
+		if (nf_imq_same_next(READ_ONCE(all[i]), ext) &&
 		    ext->next_priority >= ext->priority)
 			return i;
 

@@ -54,9 +54,9 @@ enum {
  * @cb: skb->cb, which belongs to the qdisc in between
  * @net: for comparison, never dereferenced
  * @hook_fn: the hook that queued the packet
- * @hook_priv: its private pointer; for comparison, never dereferenced
+ * @hook_key: what tells it from others with this function
  * @next_fn: the hook behind it; or NULL
- * @next_priv: its private pointer; for comparison, never dereferenced
+ * @next_key: what tells that from others with its function
  * @next_priority: its priority
  * @okfn: what follows the last hook; NULL in the netdev family
  * @state_sk: socket of the hook state, a reference is held; or NULL
@@ -97,9 +97,9 @@ struct nf_imq_ext {
 	char			cb[sizeof_field(struct sk_buff, cb)] __aligned(8);
 	const void		*net;
 	nf_hookfn		*hook_fn;
-	const void		*hook_priv;
+	u64			hook_key;
 	nf_hookfn		*next_fn;
-	const void		*next_priv;
+	u64			next_key;
 	int			(*okfn)(struct net *net, struct sock *sk,
 					struct sk_buff *skb);
 	struct sock		*state_sk;

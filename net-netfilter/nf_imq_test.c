@@ -234,6 +234,46 @@ static void nf_imq_test_next(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(now, ext), c->next);
 }
 
+/* A chain at the address of one that has gone is another. */
+static void nf_imq_test_next_reused(struct kunit *test)
+{
+	static const struct nf_imq_test_hook hooks[] = {
+		{ 1, -100 }, { 2, 0 }, { 3, 0 }, { 4, 100 },
+	};
+	struct nf_hook_entries *e = nf_imq_test_entries(test, hooks, 4);
+	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+	static struct nft_table table, other;
+	static struct nft_chain chain, next;
+	static struct nf_imq_ext ext;
+
+	if (!IS_ENABLED(CONFIG_NF_TABLES))
+		kunit_skip(test, "no nf_tables");
+
+	table.handle = 7;
+	other.handle = 8;
+	all[1]->hook_ops_type = NF_HOOK_OP_NF_TABLES;
+	all[1]->priv = &chain;
+	all[2]->hook_ops_type = NF_HOOK_OP_NF_TABLES;
+	all[2]->priv = &next;
+	chain = (struct nft_chain){ .table = &table, .handle = 1 };
+	next = (struct nft_chain){ .table = &table, .handle = 2 };
+	nf_imq_save_hook(&ext, e, 1);
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 2);
+
+	/* not the chain it was: it has gone, the next one is still there */
+	chain.handle = 3;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 2);
+
+	/* nor is the next one: none of this priority has to be passed */
+	next.handle = 4;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 3);
+
+	/* another table's, with the handles that they had */
+	chain = (struct nft_chain){ .table = &other, .handle = 1 };
+	next = (struct nft_chain){ .table = &other, .handle = 2 };
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 3);
+}
+
 /* What may be queued, and what its sender is told */
 
 struct nf_imq_fit_case {
@@ -776,6 +816,7 @@ static void nf_imq_test_skb_sk(struct kunit *test)
 static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(nf_imq_test_verdict, nf_imq_verdict_gen_params),
 	KUNIT_CASE_PARAM(nf_imq_test_next, nf_imq_next_gen_params),
+	KUNIT_CASE(nf_imq_test_next_reused),
 	KUNIT_CASE_PARAM(nf_imq_test_fit, nf_imq_fit_gen_params),
 	KUNIT_CASE_PARAM(nf_imq_test_errno, nf_imq_errno_gen_params),
 	KUNIT_CASE(nf_imq_test_okfn_alive),

@@ -178,7 +178,7 @@ router() {
 	sysctl -qw net.netfilter.nf_conntrack_max=1000000 || true
 	topology
 	counting_rules | r nft -f -
-	r tc qdisc add dev imq0 root netem delay 300ms 50ms limit 100000
+	r tc qdisc add dev imq0 root netem delay 500ms 400ms limit 100000
 	r tc qdisc add dev imq1 root netem delay 20ms 5ms limit 100000
 }
 
