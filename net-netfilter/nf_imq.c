@@ -24,6 +24,7 @@
 #include <linux/hash.h>
 #include <linux/if_vlan.h>
 #include <linux/if_bridge.h>
+#include <linux/local_lock.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
@@ -70,8 +71,19 @@ static atomic_t nf_imq_module_gen;
 DEFINE_PER_CPU(struct nf_imq_own, nf_imq_own);
 EXPORT_PER_CPU_SYMBOL_GPL(nf_imq_own);
 
-/* Has an extension of ours, with no references, and nothing else; or NULL */
-static DEFINE_PER_CPU(struct skb_ext *, nf_imq_spare);
+/* As many as a NAPI poll has packets */
+#define NF_IMQ_SPARES	64
+
+/* Have an extension of ours, with no references, and nothing else. */
+struct nf_imq_spares {
+	local_lock_t	bh_lock;
+	unsigned int	n;
+	struct skb_ext	*all[NF_IMQ_SPARES];
+};
+
+static DEFINE_PER_CPU(struct nf_imq_spares, nf_imq_spares) = {
+	.bh_lock = INIT_LOCAL_LOCK(bh_lock),
+};
 
 /* Numbers the calls of nf_imq_queue(), in steps of nr_cpu_ids. */
 static DEFINE_PER_CPU(u32, nf_imq_token);
@@ -114,12 +126,41 @@ static void nf_imq_ext_clear(struct nf_imq_ext *ext)
 	ext->skb_sk = NULL;
 }
 
+static struct skb_ext *nf_imq_take_spare(void)
+{
+	struct skb_ext *spare = NULL;
+	struct nf_imq_spares *s;
+
+	local_lock_nested_bh(&nf_imq_spares.bh_lock);
+	s = this_cpu_ptr(&nf_imq_spares);
+	if (likely(s->n))
+		spare = s->all[--s->n];
+	local_unlock_nested_bh(&nf_imq_spares.bh_lock);
+
+	return spare;
+}
+
+static bool nf_imq_keep_spare(struct skb_ext *spare)
+{
+	struct nf_imq_spares *s;
+	bool keep;
+
+	local_lock_nested_bh(&nf_imq_spares.bh_lock);
+	s = this_cpu_ptr(&nf_imq_spares);
+	keep = s->n < NF_IMQ_SPARES;
+	if (likely(keep))
+		s->all[s->n++] = spare;
+	local_unlock_nested_bh(&nf_imq_spares.bh_lock);
+
+	return keep;
+}
+
 /* For a packet without any extension: most have none. Not to allocate and to
  * free one for each saves a quarter of what a packet costs here.
  */
 static struct nf_imq_ext *nf_imq_ext_first(struct sk_buff *skb)
 {
-	struct skb_ext *spare = this_cpu_xchg(nf_imq_spare, NULL);
+	struct skb_ext *spare = nf_imq_take_spare();
 	struct nf_imq_ext *ext;
 
 	skb->slow_gro = 1;
@@ -162,7 +203,7 @@ static struct nf_imq_ext *nf_imq_ext_more(struct sk_buff *skb)
 	return ext;
 }
 
-/* An extension with no references, that nobody else sees */
+/* An extension with no references, that nobody else sees. Bottom halves are off. */
 static struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 {
 	struct nf_imq_ext *ext;
@@ -182,8 +223,8 @@ static struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 	return ext;
 }
 
-/* The packet goes on without it. With nothing else there, it is kept for the next
- * packet.
+/* The packet goes on without it. With nothing else there, it is kept for another
+ * one.
  */
 static void nf_imq_ext_del(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
@@ -198,8 +239,7 @@ static void nf_imq_ext_del(struct sk_buff *skb, struct nf_imq_ext *ext)
 	nf_imq_ext_clear(ext);
 	skb->active_extensions = 0;
 	skb->extensions = NULL;
-	all = this_cpu_xchg(nf_imq_spare, all);
-	if (unlikely(all))
+	if (unlikely(!nf_imq_keep_spare(all)))
 		__skb_ext_put(all);
 }
 
@@ -1117,8 +1157,11 @@ int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
  */
 void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 {
-	struct nf_imq_ext *ext = nf_imq_ext_new(skb);
+	struct nf_imq_ext *ext;
 
+	local_bh_disable();
+	ext = nf_imq_ext_new(skb);
+	local_bh_enable();
 	if (unlikely(!ext)) {
 		struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
 

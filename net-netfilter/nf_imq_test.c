@@ -341,6 +341,28 @@ static struct sk_buff *nf_imq_test_skb(struct kunit *test)
 	return skb;
 }
 
+static struct nf_imq_ext *nf_imq_test_new(struct sk_buff *skb)
+{
+	struct nf_imq_ext *ext;
+
+	local_bh_disable();
+	ext = nf_imq_ext_new(skb);
+	local_bh_enable();
+
+	return ext;
+}
+
+static bool nf_imq_test_back(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	bool ok;
+
+	local_bh_disable();
+	ok = nf_imq_restore(skb, ext);
+	local_bh_enable();
+
+	return ok;
+}
+
 static void nf_imq_test_fit(struct kunit *test)
 {
 	const struct nf_imq_fit_case *c = test->param_value;
@@ -446,7 +468,7 @@ static void nf_imq_test_of(struct kunit *test)
 	struct nf_imq_ext *ext;
 
 	KUNIT_EXPECT_NULL(test, nf_imq_ext_of(skb, dev));
-	ext = nf_imq_ext_new(skb);
+	ext = nf_imq_test_new(skb);
 	KUNIT_ASSERT_NOT_NULL(test, ext);
 	ext->flags = c->flags;
 	ext->imq = dev->ifindex + c->other_dev;
@@ -567,13 +589,13 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, index, 5);
 }
 
-static struct skb_ext *nf_imq_test_kept(void)
+static unsigned int nf_imq_test_kept(void)
 {
-	return this_cpu_read(nf_imq_spare);
+	return this_cpu_read(nf_imq_spares.n);
 }
 
-/* A CPU keeps an extension that has gone for the next packet, if nothing else
- * was ever in it.
+/* A CPU keeps an extension that has gone for another packet, if nothing else was
+ * ever in it.
  */
 static void nf_imq_test_spare(struct kunit *test)
 {
@@ -581,24 +603,50 @@ static void nf_imq_test_spare(struct kunit *test)
 	struct sk_buff *next = nf_imq_test_skb(test);
 	struct nf_imq_ext *ext;
 	struct skb_ext *all;
+	unsigned int n;
 
 	local_bh_disable();
 	ext = nf_imq_ext_new(skb);
+	n = nf_imq_test_kept();
 	all = skb->extensions;
 	nf_imq_ext_del(skb, ext);
 	KUNIT_EXPECT_FALSE(test, skb_has_extensions(skb));
-	KUNIT_EXPECT_PTR_EQ(test, nf_imq_test_kept(), all);
+	KUNIT_EXPECT_EQ(test, nf_imq_test_kept(), n + 1);
 
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_new(next), ext);
 	KUNIT_EXPECT_PTR_EQ(test, next->extensions, all);
-	KUNIT_EXPECT_NULL(test, nf_imq_test_kept());
+	KUNIT_EXPECT_EQ(test, nf_imq_test_kept(), n);
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 	skb_ext_add(next, SKB_EXT_BRIDGE_NF);
 	__skb_ext_del(next, SKB_EXT_BRIDGE_NF);
 	nf_imq_ext_del(next, ext);
 	KUNIT_EXPECT_FALSE(test, skb_has_extensions(next));
-	KUNIT_EXPECT_NULL(test, nf_imq_test_kept());
+	KUNIT_EXPECT_EQ(test, nf_imq_test_kept(), n);
 #endif
+	local_bh_enable();
+}
+
+/* No more than NF_IMQ_SPARES, each for one packet, and none is lost. */
+static void nf_imq_test_spares(struct kunit *test)
+{
+	struct sk_buff *skbs[NF_IMQ_SPARES + 1];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(skbs); i++)
+		skbs[i] = nf_imq_test_skb(test);
+
+	local_bh_disable();
+	for (i = 0; i < ARRAY_SIZE(skbs); i++)
+		nf_imq_ext_new(skbs[i])->index = i;
+	KUNIT_EXPECT_EQ(test, nf_imq_test_kept(), 0);
+	for (i = 0; i < ARRAY_SIZE(skbs); i++) {
+		struct nf_imq_ext *ext = skb_ext_find(skbs[i], SKB_EXT_IMQ);
+
+		KUNIT_EXPECT_EQ(test, ext->index, i);
+		nf_imq_ext_del(skbs[i], ext);
+		KUNIT_EXPECT_EQ(test, nf_imq_test_kept(),
+				min_t(unsigned int, i + 1, NF_IMQ_SPARES));
+	}
 	local_bh_enable();
 }
 
@@ -688,7 +736,7 @@ static void nf_imq_test_restore(struct kunit *test)
 	u8 cb[sizeof(skb->cb)];
 	struct nf_imq_ext *ext;
 
-	ext = nf_imq_ext_new(skb);
+	ext = nf_imq_test_new(skb);
 	KUNIT_ASSERT_NOT_NULL(test, ext);
 	KUNIT_ASSERT_TRUE(test, nf_imq_test_save(test, skb, ext, c->pf, c->hook,
 						 NULL));
@@ -697,7 +745,7 @@ static void nf_imq_test_restore(struct kunit *test)
 
 	nf_imq_test_use(skb);
 	skb_set_network_header(skb, 4);
-	KUNIT_ASSERT_TRUE(test, nf_imq_restore(skb, ext));
+	KUNIT_ASSERT_TRUE(test, nf_imq_test_back(skb, ext));
 
 	KUNIT_EXPECT_PTR_EQ(test, skb->data, data);
 	KUNIT_EXPECT_EQ(test, skb_network_offset(skb), c->mac ? ETH_HLEN : 0);
@@ -739,7 +787,7 @@ static struct nf_imq_ext *nf_imq_test_queue(struct kunit *test,
 					    struct sk_buff *skb,
 					    struct sock *sk)
 {
-	struct nf_imq_ext *ext = nf_imq_ext_new(skb);
+	struct nf_imq_ext *ext = nf_imq_test_new(skb);
 
 	KUNIT_ASSERT_NOT_NULL(test, ext);
 	KUNIT_ASSERT_TRUE(test, nf_imq_test_save(test, skb, ext, NFPROTO_IPV4,
@@ -773,7 +821,7 @@ static void nf_imq_test_state_sk(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
 
 	/* A new use of the room ends the old one. */
-	ext = nf_imq_ext_new(clone);
+	ext = nf_imq_test_new(clone);
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
 	kfree_skb(clone);
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
@@ -803,9 +851,9 @@ static void nf_imq_test_skb_sk(struct kunit *test)
 
 	clone = skb_clone(skb, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, clone);
-	KUNIT_EXPECT_TRUE(test, nf_imq_restore(skb, ext));
+	KUNIT_EXPECT_TRUE(test, nf_imq_test_back(skb, ext));
 	KUNIT_EXPECT_PTR_EQ(test, skb->sk, sk);
-	KUNIT_EXPECT_TRUE(test, nf_imq_restore(clone, ext));
+	KUNIT_EXPECT_TRUE(test, nf_imq_test_back(clone, ext));
 	KUNIT_EXPECT_PTR_EQ(test, clone->sk, sk);
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
 	kfree_skb(clone);
@@ -828,6 +876,7 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE(nf_imq_test_mark),
 	KUNIT_CASE(nf_imq_test_mark_clone),
 	KUNIT_CASE(nf_imq_test_spare),
+	KUNIT_CASE(nf_imq_test_spares),
 	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
 	KUNIT_CASE(nf_imq_test_state_sk),
 	KUNIT_CASE(nf_imq_test_skb_sk),
