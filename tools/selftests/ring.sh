@@ -83,9 +83,8 @@ moved() {
 	topology_in_order
 	thread=$(napi_thread lan1)
 	shape_in lan1 udp 0
-	# Packets take both ways on, at once and later.
 	r tc qdisc add dev imq0 root handle 1: htb default 1
-	r tc class add dev imq0 parent 1: classid 1:1 htb rate 300kbit burst 3000
+	r tc class add dev imq0 parent 1: classid 1:1 htb rate 100kbit burst 3000
 	r nft -f - <<-EOT
 	table ip moved {
 		counter in0 { }
@@ -103,9 +102,13 @@ moved() {
 		}
 	}
 	EOT
+	# Packets take both ways on, later and at once: it is moved with both.
 	background mover sh -c "n=0; trap 'echo moves=\$n; exit' TERM
 		while :; do
-			taskset -pc \$((n % 2)) $thread >/dev/null; n=\$((n + 1)); sleep 0.1
+			taskset -pc \$((n % 2)) $thread >/dev/null
+			case \$((n % 4)) in 0) rate=100kbit ;; 2) rate=10mbit ;; esac
+			tc -n $R class change dev imq0 parent 1: classid 1:1 htb rate \$rate burst 3000
+			n=\$((n + 1)); sleep 0.1
 		done"
 	out=$(flood --idle 1000 \
 		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 10000 100000),size=20,window=250")
