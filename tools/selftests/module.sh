@@ -232,8 +232,8 @@ unload_expression() {
 		}
 	}
 	EOT
-	r tc qdisc add dev imq0 root netem delay 1500ms limit 1000
-	udp_load --idle 3000 "from=$H1,to=$W,dst=198.51.100.2,count=100"
+	r tc qdisc add dev imq0 root netem delay "$(slowly 1500)ms" limit 1000
+	udp_load --idle "$(slowly 3000)" "from=$H1,to=$W,dst=198.51.100.2,count=100"
 	wait_for 5 backlog_is "$R" imq0 100
 	r nft delete table ip shape
 	unload nft_imq
@@ -246,13 +246,14 @@ unload_expression() {
 
 # Load, unload, in a loop, with traffic.
 loop_under_load() {
-	local i out end=$((SECONDS + 4))
+	local i out end
 
 	have_xt iptables-legacy
 	begin
 	topology
 	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ --todev 0
 	udp_load "from=$H1,to=$W,dst=198.51.100.2,count=0,gap=1000"
+	end=$((SECONDS + $(slowly 4)))
 	for ((i = 0; SECONDS < end; i++)); do
 		r modprobe -r imq
 		r ip link add imq0 type imq
@@ -276,8 +277,8 @@ nat_afterwards() {
 	topology
 	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ --todev 0
 	r iptables-legacy -t mangle -A POSTROUTING -o wan -p udp -j IMQ --todev 1
-	r tc qdisc add dev imq0 root netem delay 300ms
-	udp_load --idle 2000 "from=$H1,to=$W,dst=198.51.100.2,count=20"
+	r tc qdisc add dev imq0 root netem delay "$(slowly 300)ms"
+	udp_load --idle "$(slowly 2000)" "from=$H1,to=$W,dst=198.51.100.2,count=20"
 	wait_for 5 backlog_is "$R" imq0 20
 	r iptables-legacy -t nat -A POSTROUTING -o wan -j MASQUERADE
 	r iptables-legacy -t raw -A PREROUTING -p tcp
