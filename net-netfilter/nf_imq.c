@@ -71,10 +71,18 @@ static atomic_t nf_imq_module_gen;
 DEFINE_PER_CPU(struct nf_imq_own, nf_imq_own);
 EXPORT_PER_CPU_SYMBOL_GPL(nf_imq_own);
 
-/* As many as a NAPI poll has packets */
+/* As many as a NAPI poll has packets; but what is used when it is no more, these
+ * only see when it has been freed.
+ */
+#if defined(CONFIG_KASAN) || defined(CONFIG_KMSAN)
+#define NF_IMQ_SPARES	1
+#else
 #define NF_IMQ_SPARES	64
+#endif
 
-/* Have an extension of ours, with no references, and nothing else. */
+/* Have an extension of ours, with no references, and nothing else. They stay with
+ * their CPU for good.
+ */
 struct nf_imq_spares {
 	local_lock_t	bh_lock;
 	unsigned int	n;
@@ -125,6 +133,8 @@ static void nf_imq_ext_clear(struct nf_imq_ext *ext)
 	ext->state_sk = NULL;
 	ext->skb_sk = NULL;
 }
+
+/* Bottom halves are off from here to nf_imq_ext_del(). */
 
 static struct skb_ext *nf_imq_take_spare(void)
 {
@@ -203,7 +213,7 @@ static struct nf_imq_ext *nf_imq_ext_more(struct sk_buff *skb)
 	return ext;
 }
 
-/* An extension with no references, that nobody else sees. Bottom halves are off. */
+/* An extension with no references, that nobody else sees */
 static struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 {
 	struct nf_imq_ext *ext;
@@ -381,6 +391,12 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 		nf_imq_save_gso(skb, ext);
 }
 
+/* core.c puts a dummy, of no family, in the place of a removed hook. */
+static bool nf_imq_is_dummy(const struct nf_hook_ops *ops)
+{
+	return ops->pf == NFPROTO_UNSPEC;
+}
+
 /* What tells a hook from others with its function. A packet may wait for longer
  * than a chain of nf_tables is there, and another may have its address by then;
  * but no table of a namespace, and no chain of a table, has an earlier one's handle.
@@ -397,36 +413,67 @@ static u64 nf_imq_hook_key(const struct nf_hook_ops *ops)
 	return (unsigned long)ops->priv;
 }
 
-/* Remember the hook by what it is: the ruleset may change before the packet
- * goes on. If it has gone since it gave its verdict, its predecessor stands in:
- * core.c puts a dummy, of no family, in the place of a removed hook.
- */
-static void nf_imq_save_hook(struct nf_imq_ext *ext,
+/* May the packet go on at this hook, and will it be known by then? */
+static bool nf_imq_next_fits(const struct nf_hook_ops *ops,
+			     const struct net *net)
+{
+	if (nf_imq_is_dummy(ops))
+		return false;
+#if IS_ENABLED(CONFIG_NF_TABLES)
+	/* one that is there while its ruleset is replaced, as the old or the new */
+	if (ops->hook_ops_type == NF_HOOK_OP_NF_TABLES)
+		return nft_is_active(net, (const struct nft_chain *)ops->priv);
+#endif
+	/* a flowtable, which has nothing but its address, and can be passed by */
+	return ops->pf != NFPROTO_NETDEV;
+}
+
+static void nf_imq_save_next(struct nf_imq_ext *ext, const struct net *net,
 			     const struct nf_hook_entries *e,
 			     unsigned int index)
 {
 	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
 
-	ext->hook_index = index;
 	ext->next_fn = NULL;
-	if (index + 1 < e->num_hook_entries) {
-		const struct nf_hook_ops *next = READ_ONCE(all[index + 1]);
-
-		ext->next_fn = next->hook;
-		ext->next_key = nf_imq_hook_key(next);
-		ext->next_priority = next->priority;
-	}
-
-	for (;;) {
+	while (++index < e->num_hook_entries) {
 		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
+
+		if (!nf_imq_next_fits(ops, net))
+			continue;
+
+		ext->next_fn = ops->hook;
+		ext->next_key = nf_imq_hook_key(ops);
+		ext->next_priority = ops->priority;
+		break;
+	}
+}
+
+/* Remember the hook by what it is: the ruleset may change before the packet
+ * goes on. If it has gone since it gave its verdict, its predecessor stands in,
+ * and if there is none, the place in front of all.
+ */
+static void nf_imq_save_hook(struct nf_imq_ext *ext, const struct net *net,
+			     const struct nf_hook_entries *e,
+			     unsigned int index)
+{
+	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+
+	nf_imq_save_next(ext, net, e, index);
+	ext->hook_index = index;
+	ext->hook_fn = NULL;
+	ext->priority = INT_MIN;
+
+	do {
+		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
+
+		if (nf_imq_is_dummy(ops))
+			continue;
 
 		ext->hook_fn = ops->hook;
 		ext->hook_key = nf_imq_hook_key(ops);
 		ext->priority = ops->priority;
-		if (ops->pf != NFPROTO_UNSPEC || !index)
-			break;
-		index--;
-	}
+		break;
+	} while (index--);
 }
 
 /* Senders move between CPUs: what a socket sends goes on at one of them, in
@@ -482,7 +529,7 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 #if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
 	ext->napi_id = skb->napi_id;
 #endif
-	nf_imq_save_hook(ext, e, index);
+	nf_imq_save_hook(ext, state->net, e, index);
 	nf_imq_save_bridge(skb, ext);
 	nf_imq_save_tstamp(skb, ext);
 	nf_imq_save_headers(skb, ext);

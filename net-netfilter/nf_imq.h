@@ -53,9 +53,9 @@ enum {
  * struct nf_imq_ext - what a packet needs to go on after the imq device
  * @cb: skb->cb, which belongs to the qdisc in between
  * @net: for comparison, never dereferenced
- * @hook_fn: the hook that queued the packet
+ * @hook_fn: the hook that queued the packet; NULL if it had gone
  * @hook_key: what tells it from others with this function
- * @next_fn: the hook behind it; or NULL
+ * @next_fn: the hook behind it that stays; or NULL
  * @next_key: what tells that from others with its function
  * @next_priority: its priority
  * @okfn: what follows the last hook; NULL in the netdev family

@@ -170,6 +170,17 @@ static const struct nf_imq_next_case nf_imq_next_cases[] = {
 		.then = { DUMMY, { 2, 0 } }, .num_then = 2, .index = 0,
 		.now = { { 2, 0 } }, .num_now = 1,
 		.next = 0,
+	}, {
+		.name = "the same, and another dummy later",
+		.then = { DUMMY, { 2, 0 } }, .num_then = 2, .index = 0,
+		.now = { { 2, 0 }, DUMMY, { 3, 100 } }, .num_now = 3,
+		.next = 0,
+	}, {
+		.name = "a dummy behind it, and gone",
+		.then = { { 1, 0 }, DUMMY, { 3, 0 } }, .num_then = 3,
+		.index = 0,
+		.now = { { 3, 0 } }, .num_now = 1,
+		.next = 0,
 	},
 };
 
@@ -230,49 +241,97 @@ static void nf_imq_test_next(struct kunit *test)
 	then = nf_imq_test_entries(test, c->then, c->num_then);
 	now = nf_imq_test_entries(test, c->now, c->num_now);
 
-	nf_imq_save_hook(ext, then, c->index);
+	nf_imq_save_hook(ext, &init_net, then, c->index);
 	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(now, ext), c->next);
+}
+
+#if IS_ENABLED(CONFIG_NF_TABLES)
+/* Hooks at one priority: two chains, and one that has nothing to do with them */
+struct nf_imq_test_chains {
+	struct nf_hook_entries *e;
+	struct nft_table tables[2];
+	struct nft_chain chains[2];
+	struct nf_imq_ext ext;
+};
+
+static struct nf_imq_test_chains *nf_imq_test_chains(struct kunit *test)
+{
+	static const struct nf_imq_test_hook hooks[] = {
+		{ 1, 0 }, { 2, 0 }, { 3, 0 },
+	};
+	struct nf_imq_test_chains *c;
+	unsigned int i;
+
+	c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	c->e = nf_imq_test_entries(test, hooks, ARRAY_SIZE(hooks));
+	c->tables[0].handle = 7;
+	c->tables[1].handle = 8;
+	for (i = 0; i < ARRAY_SIZE(c->chains); i++) {
+		struct nf_hook_ops *ops = nf_hook_entries_get_hook_ops(c->e)[i];
+
+		c->chains[i].table = &c->tables[0];
+		c->chains[i].handle = i + 1;
+		ops->hook_ops_type = NF_HOOK_OP_NF_TABLES;
+		ops->priv = &c->chains[i];
+	}
+
+	return c;
 }
 
 /* A chain at the address of one that has gone is another. */
 static void nf_imq_test_next_reused(struct kunit *test)
 {
-	static const struct nf_imq_test_hook hooks[] = {
-		{ 1, -100 }, { 2, 0 }, { 3, 0 }, { 4, 100 },
-	};
-	struct nf_hook_entries *e = nf_imq_test_entries(test, hooks, 4);
-	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
-	static struct nft_table table, other;
-	static struct nft_chain chain, next;
-	static struct nf_imq_ext ext;
+	struct nf_imq_test_chains *c = nf_imq_test_chains(test);
 
-	if (!IS_ENABLED(CONFIG_NF_TABLES))
-		kunit_skip(test, "no nf_tables");
-
-	table.handle = 7;
-	other.handle = 8;
-	all[1]->hook_ops_type = NF_HOOK_OP_NF_TABLES;
-	all[1]->priv = &chain;
-	all[2]->hook_ops_type = NF_HOOK_OP_NF_TABLES;
-	all[2]->priv = &next;
-	chain = (struct nft_chain){ .table = &table, .handle = 1 };
-	next = (struct nft_chain){ .table = &table, .handle = 2 };
-	nf_imq_save_hook(&ext, e, 1);
-	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 2);
+	nf_imq_save_hook(&c->ext, &init_net, c->e, 0);
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 1);
 
 	/* not the chain it was: it has gone, the next one is still there */
-	chain.handle = 3;
-	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 2);
+	c->chains[0].handle = 3;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 1);
 
 	/* nor is the next one: none of this priority has to be passed */
-	next.handle = 4;
-	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 3);
+	c->chains[1].handle = 4;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 3);
 
 	/* another table's, with the handles that they had */
-	chain = (struct nft_chain){ .table = &other, .handle = 1 };
-	next = (struct nft_chain){ .table = &other, .handle = 2 };
-	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(e, &ext), 3);
+	c->chains[0].table = &c->tables[1];
+	c->chains[0].handle = 1;
+	c->chains[1].table = &c->tables[1];
+	c->chains[1].handle = 2;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 3);
 }
+
+/* While a ruleset is replaced, what goes is behind what has come: not the next. */
+static void nf_imq_test_next_replaced(struct kunit *test)
+{
+	struct nf_imq_test_chains *c = nf_imq_test_chains(test);
+
+	c->chains[1].genmask = nft_genmask_cur(&init_net);
+	nf_imq_save_hook(&c->ext, &init_net, c->e, 0);
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 1);
+
+	/* both gone, and others there */
+	c->chains[0].handle = 3;
+	c->chains[1].handle = 4;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 2);
+}
+
+/* A flowtable has nothing but its address. */
+static void nf_imq_test_next_flowtable(struct kunit *test)
+{
+	struct nf_imq_test_chains *c = nf_imq_test_chains(test);
+	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(c->e);
+
+	all[1]->hook_ops_type = NF_HOOK_OP_UNDEFINED;
+	all[1]->pf = NFPROTO_NETDEV;
+	nf_imq_save_hook(&c->ext, &init_net, c->e, 0);
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 1);
+	c->chains[0].handle = 3;
+	KUNIT_EXPECT_EQ(test, nf_imq_next_hook(c->e, &c->ext), 2);
+}
+#endif
 
 /* What may be queued, and what its sender is told */
 
@@ -629,25 +688,33 @@ static void nf_imq_test_spare(struct kunit *test)
 /* No more than NF_IMQ_SPARES, each for one packet, and none is lost. */
 static void nf_imq_test_spares(struct kunit *test)
 {
+	unsigned int i, kept[NF_IMQ_SPARES + 2];
 	struct sk_buff *skbs[NF_IMQ_SPARES + 1];
-	unsigned int i;
+	struct nf_imq_ext *ext;
 
-	for (i = 0; i < ARRAY_SIZE(skbs); i++)
+	for (i = 0; i <= NF_IMQ_SPARES; i++)
 		skbs[i] = nf_imq_test_skb(test);
 
 	local_bh_disable();
-	for (i = 0; i < ARRAY_SIZE(skbs); i++)
-		nf_imq_ext_new(skbs[i])->index = i;
-	KUNIT_EXPECT_EQ(test, nf_imq_test_kept(), 0);
-	for (i = 0; i < ARRAY_SIZE(skbs); i++) {
-		struct nf_imq_ext *ext = skb_ext_find(skbs[i], SKB_EXT_IMQ);
-
-		KUNIT_EXPECT_EQ(test, ext->index, i);
-		nf_imq_ext_del(skbs[i], ext);
-		KUNIT_EXPECT_EQ(test, nf_imq_test_kept(),
-				min_t(unsigned int, i + 1, NF_IMQ_SPARES));
+	for (i = 0; i <= NF_IMQ_SPARES; i++) {
+		ext = nf_imq_ext_new(skbs[i]);
+		if (ext)
+			ext->index = i;
 	}
+	for (i = 0; i <= NF_IMQ_SPARES; i++) {
+		kept[i] = nf_imq_test_kept();
+		ext = skb_ext_find(skbs[i], SKB_EXT_IMQ);
+		if (ext && ext->index == i)
+			nf_imq_ext_del(skbs[i], ext);
+	}
+	kept[i] = nf_imq_test_kept();
 	local_bh_enable();
+
+	for (i = 0; i <= NF_IMQ_SPARES; i++) {
+		KUNIT_EXPECT_FALSE(test, skb_has_extensions(skbs[i]));
+		KUNIT_EXPECT_EQ(test, kept[i], i);
+	}
+	KUNIT_EXPECT_EQ(test, kept[i], NF_IMQ_SPARES);
 }
 
 /* What a packet is like before, inside, and afterwards */
@@ -864,7 +931,11 @@ static void nf_imq_test_skb_sk(struct kunit *test)
 static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(nf_imq_test_verdict, nf_imq_verdict_gen_params),
 	KUNIT_CASE_PARAM(nf_imq_test_next, nf_imq_next_gen_params),
+#if IS_ENABLED(CONFIG_NF_TABLES)
 	KUNIT_CASE(nf_imq_test_next_reused),
+	KUNIT_CASE(nf_imq_test_next_replaced),
+	KUNIT_CASE(nf_imq_test_next_flowtable),
+#endif
 	KUNIT_CASE_PARAM(nf_imq_test_fit, nf_imq_fit_gen_params),
 	KUNIT_CASE_PARAM(nf_imq_test_errno, nf_imq_errno_gen_params),
 	KUNIT_CASE(nf_imq_test_okfn_alive),

@@ -164,14 +164,14 @@ calm() {
 	echo N >"$DIR/cache-filter"
 }
 
-# forwarded nft|mark: by R, from H1 to W; packets that wait, or all would have the
-# same extension one after the other.
+# forwarded nft|mark: by R, from H1 to W; all packets wait, or they would have the
+# same extensions one after the other.
 forwarded() {
 	local out key value
 
 	failslab
 	topology
-	r tc qdisc add dev imq0 root netem delay 2ms limit 100000
+	r tc qdisc add dev imq0 root netem delay "$(slowly 1000)ms" limit 100000
 	if [ "$1" = mark ]; then
 		have_xt iptables-legacy
 		r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp -j IMQ
@@ -181,7 +181,8 @@ forwarded() {
 	fi
 	kept_mark
 	storm skbuff_ext_cache
-	out=$(udp --idle 300 "from=$H1,to=$W,dst=198.51.100.2,gap=0,count=$COUNT")
+	out=$(udp --idle "$(slowly 1500)" \
+		"from=$H1,to=$W,dst=198.51.100.2,gap=0,count=$COUNT")
 	calm skbuff_ext_cache
 	case $1 in
 	mark) key=no_memory value=$(bypassed "$R" no_memory) ;;

@@ -124,6 +124,8 @@ dial() {
 	local end
 
 	have pppd
+	# for /dev/ppp
+	modprobe -q ppp_generic || true
 	pppd_options server
 	pppd_options client
 	"$1_server" "$2" "$3"

@@ -371,10 +371,11 @@ class Module(Operation):
 
 class Send(Operation):
     """State is what has arrived; there is no undoing. What is sent to port 5001
-    is to wait somewhere, with the extension that a CPU keeps for its next packet:
+    is to wait somewhere, with the extensions that a CPU keeps for its next packets:
     so that each one to port 5000 needs a new one."""
 
     SIZE = 500
+    KEPT = 64
 
     def __init__(self, address, count="1"):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -390,8 +391,9 @@ class Send(Operation):
         self.number = self.sent = 0
 
     def prepare(self):
+        for _ in range(1 if self.number else self.KEPT):
+            self.holder.send(b"wait")
         self.number += 1
-        self.holder.send(b"wait")
         self.data = struct.pack("!II", self.number, 0).ljust(self.SIZE, b"x") * self.count
 
     def do(self):

@@ -459,15 +459,15 @@ kept_mark() {
 }
 
 # kept_check MOST: the namespaces, interfaces and sockets that were made since are
-# gone. No namespace and no reference to a module stays, no extension but the one
-# that imq keeps for each CPU, and no more than MOST objects of each of the other
-# slab caches, of which each CPU keeps some.
+# gone. No namespace and no reference to a module stays, no extension but those
+# that imq keeps for each CPU (NF_IMQ_SPARES in nf_imq.c), and no more than MOST
+# objects of each of the other slab caches, of which each CPU keeps some.
 kept_check() {
 	local cache before most
 
 	while read -r cache before; do
 		case $cache in
-		skbuff_ext_cache) most=$((before + $(nproc))) ;;
+		skbuff_ext_cache) most=$((before + 64 * $(nproc))) ;;
 		net_namespace) most=$before ;;
 		*) most=$((before + $1)) ;;
 		esac

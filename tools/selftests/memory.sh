@@ -52,7 +52,7 @@ background_gone() {
 
 # packet: the extension is the one thing that a packet has in imq.
 packet() {
-	local before during behind size
+	local before during behind size kept
 
 	have_sch netem
 	topology
@@ -66,9 +66,11 @@ packet() {
 
 	shape_in wan udp 0
 	read -r during behind < <(queued imq0)
-	equal "extensions, packets wait in imq0" $((during - before)) "$PACKETS"
 	# Each CPU keeps some for its next packets: NF_IMQ_SPARES in nf_imq.c.
-	within "extensions, no packet waits" $((behind - before)) 0 $((64 * $(nproc)))
+	kept=$((64 * $(nproc)))
+	within "extensions, packets wait in imq0" $((during - before)) \
+		$((PACKETS - kept)) "$PACKETS"
+	within "extensions, no packet waits" $((behind - before)) 0 "$kept"
 	figure "packet that waits: skb extensions" \
 		"$(awk -v n=$((during - before)) -v s="$size" -v p="$PACKETS" \
 			'BEGIN { print n * s / p }')" bytes
