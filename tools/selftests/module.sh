@@ -286,7 +286,7 @@ nat_afterwards() {
 	sleep 0.2
 	out=$(udp_load_end)
 	equal "datagrams" "$(field unique "$out")" 20
-	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=20,sport=7000")
+	out=$(udp --idle "$(slowly 2000)" "from=$H1,to=$W,dst=198.51.100.2,count=20,sport=7000")
 	equal "datagrams, a second time" "$(field unique "$out")" 20
 	equal "source at W" "$(field from "$out")" 198.51.100.1
 }
