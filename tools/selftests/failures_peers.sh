@@ -378,8 +378,8 @@ hang_up() {
 		}
 	}
 	EOT
-	r tc qdisc replace dev imq0 root netem delay 4s limit 10000
-	r tc qdisc replace dev imq1 root netem delay 4s limit 10000
+	r tc qdisc replace dev imq0 root netem delay "$(slowly 4)s" limit 10000
+	r tc qdisc replace dev imq1 root netem delay "$(slowly 4)s" limit 10000
 	udp_load --idle 500 \
 		"id=out,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=30,gap=500" \
 		"id=in,from=$W,to=$H1,dst=10.64.0.2,port=5002,count=30,gap=500"
