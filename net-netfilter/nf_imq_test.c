@@ -887,8 +887,16 @@ static void nf_imq_test_state_sk(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, nf_imq_ext_shared(skb));
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
 
-	/* A new use of the room ends the old one. */
-	ext = nf_imq_test_new(clone);
+	/* A new use of the room ends the old one, */
+	KUNIT_EXPECT_NOT_NULL(test, nf_imq_test_new(clone));
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+	kfree_skb(clone);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+
+	/* also that of a copy, made for the new one. */
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	KUNIT_EXPECT_NOT_NULL(test, nf_imq_test_new(clone));
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
 	kfree_skb(clone);
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
