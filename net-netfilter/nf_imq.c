@@ -428,6 +428,7 @@ static bool nf_imq_next_fits(const struct nf_hook_ops *ops,
 	return ops->pf != NFPROTO_NETDEV;
 }
 
+/* One of a higher priority is found by that. */
 static void nf_imq_save_next(struct nf_imq_ext *ext, const struct net *net,
 			     const struct nf_hook_entries *e,
 			     unsigned int index)
@@ -438,12 +439,13 @@ static void nf_imq_save_next(struct nf_imq_ext *ext, const struct net *net,
 	while (++index < e->num_hook_entries) {
 		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
 
+		if (likely(ops->priority > ext->priority))
+			break;
 		if (!nf_imq_next_fits(ops, net))
 			continue;
 
 		ext->next_fn = ops->hook;
 		ext->next_key = nf_imq_hook_key(ops);
-		ext->next_priority = ops->priority;
 		break;
 	}
 }
@@ -457,14 +459,14 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext, const struct net *net,
 			     unsigned int index)
 {
 	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+	unsigned int i = index;
 
-	nf_imq_save_next(ext, net, e, index);
 	ext->hook_index = index;
 	ext->hook_fn = NULL;
 	ext->priority = INT_MIN;
 
 	do {
-		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
+		const struct nf_hook_ops *ops = READ_ONCE(all[i]);
 
 		if (nf_imq_is_dummy(ops))
 			continue;
@@ -473,7 +475,9 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext, const struct net *net,
 		ext->hook_key = nf_imq_hook_key(ops);
 		ext->priority = ops->priority;
 		break;
-	} while (index--);
+	} while (i--);
+
+	nf_imq_save_next(ext, net, e, index);
 }
 
 /* Senders move between CPUs: what a socket sends goes on at one of them, in
@@ -681,14 +685,13 @@ static bool nf_imq_same_hook(const struct nf_hook_ops *ops,
 static bool nf_imq_same_next(const struct nf_hook_ops *ops,
 			     const struct nf_imq_ext *ext)
 {
-	return ops->hook == ext->next_fn &&
-	       ops->priority == ext->next_priority &&
+	return ops->hook == ext->next_fn && ops->priority == ext->priority &&
 	       nf_imq_hook_key(ops) == ext->next_key;
 }
 
 /* Where to go on: behind the hook that queued the packet; when that has gone,
- * at the one that was behind it; and when that has gone too, at the first one
- * with a higher priority.
+ * at the one of its priority that was behind it; and without that, at the first
+ * one with a higher priority.
  */
 static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 				     const struct nf_imq_ext *ext)
@@ -705,8 +708,7 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 			return i + 1;
 
 	for (i = 0; i < n && ext->next_fn; i++)
-		if (nf_imq_same_next(READ_ONCE(all[i]), ext) &&
-		    ext->next_priority >= ext->priority)
+		if (nf_imq_same_next(READ_ONCE(all[i]), ext))
 			return i;
 
 	for (i = 0; i < n; i++)

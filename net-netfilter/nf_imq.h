@@ -55,9 +55,8 @@ enum {
  * @net: for comparison, never dereferenced
  * @hook_fn: the hook that queued the packet; NULL if it had gone
  * @hook_key: what tells it from others with this function
- * @next_fn: the hook behind it that stays; or NULL
+ * @next_fn: the hook behind it, of its priority, that stays; or NULL
  * @next_key: what tells that from others with its function
- * @next_priority: its priority
  * @okfn: what follows the last hook; NULL in the netdev family
  * @state_sk: socket of the hook state, a reference is held; or NULL
  * @skb_sk: socket that skb->sk had on receive, a reference is held; or NULL
@@ -112,7 +111,6 @@ struct nf_imq_ext {
 #endif
 	ktime_t			tstamp;
 	int			priority;
-	int			next_priority;
 	int			imq;
 	int			dev;
 	int			in;
