@@ -110,8 +110,10 @@ moved() {
 			tc -n $R class change dev imq0 parent 1: classid 1:1 htb rate \$rate burst 3000
 			n=\$((n + 1)); sleep 0.1
 		done"
+	# Two windows, if one is given up too early, fit into a veth's ring and the
+	# socket's buffer.
 	out=$(flood --idle 1000 \
-		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 10000 100000),size=20,window=250")
+		"from=$H1,to=$W,dst=198.51.100.2,count=$(amount 10000 100000),size=20,window=100")
 	note "$(background_end mover), received by each: $(moved_counter in0)" \
 		"$(moved_counter in1), went on at the other one: $(moved_counter followed)"
 	within "packets of processor 0" "$(moved_counter in0)" 1000 1000000
