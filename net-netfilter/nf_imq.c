@@ -675,18 +675,17 @@ nf_imq_hook_entries(const struct net *net, const struct nf_hook_state *state)
 	return NULL;
 }
 
+static bool nf_imq_hook_is(const struct nf_hook_ops *ops, nf_hookfn *fn,
+			   int priority, u64 key)
+{
+	return ops->hook == fn && ops->priority == priority &&
+	       nf_imq_hook_key(ops) == key;
+}
+
 static bool nf_imq_same_hook(const struct nf_hook_ops *ops,
 			     const struct nf_imq_ext *ext)
 {
-	return ops->hook == ext->hook_fn && ops->priority == ext->priority &&
-	       nf_imq_hook_key(ops) == ext->hook_key;
-}
-
-static bool nf_imq_same_next(const struct nf_hook_ops *ops,
-			     const struct nf_imq_ext *ext)
-{
-	return ops->hook == ext->next_fn && ops->priority == ext->priority &&
-	       nf_imq_hook_key(ops) == ext->next_key;
+	return nf_imq_hook_is(ops, ext->hook_fn, ext->priority, ext->hook_key);
 }
 
 /* Where to go on: behind the hook that queued the packet; when that has gone,
@@ -708,7 +707,8 @@ static unsigned int nf_imq_next_hook(const struct nf_hook_entries *e,
 			return i + 1;
 
 	for (i = 0; i < n && ext->next_fn; i++)
-		if (nf_imq_same_next(READ_ONCE(all[i]), ext))
+		if (nf_imq_hook_is(READ_ONCE(all[i]), ext->next_fn,
+				   ext->priority, ext->next_key))
 			return i;
 
 	for (i = 0; i < n; i++)

@@ -444,6 +444,9 @@ objects() {
 	sed 's/ .*//' "$dir/objects"
 }
 
+# Extensions that imq keeps for each CPU, at most: NF_IMQ_SPARES in nf_imq.c
+IMQ_KEPT=$((64 * $(nproc)))
+
 IMQ_CACHES="skbuff_ext_cache skbuff_head_cache skbuff_fclone_cache
 	skbuff_small_head kmalloc-1k kmalloc-2k nf_conntrack"
 
@@ -460,14 +463,14 @@ kept_mark() {
 
 # kept_check MOST: the namespaces, interfaces and sockets that were made since are
 # gone. No namespace and no reference to a module stays, no extension but those
-# that imq keeps for each CPU (NF_IMQ_SPARES in nf_imq.c), and no more than MOST
-# objects of each of the other slab caches, of which each CPU keeps some.
+# that imq keeps (IMQ_KEPT), and no more than MOST objects of each of the other
+# slab caches, of which each CPU keeps some.
 kept_check() {
 	local cache before most
 
 	while read -r cache before; do
 		case $cache in
-		skbuff_ext_cache) most=$((before + 64 * $(nproc))) ;;
+		skbuff_ext_cache) most=$((before + IMQ_KEPT)) ;;
 		net_namespace) most=$before ;;
 		*) most=$((before + $1)) ;;
 		esac

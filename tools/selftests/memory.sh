@@ -52,7 +52,7 @@ background_gone() {
 
 # packet: the extension is the one thing that a packet has in imq.
 packet() {
-	local before during behind size kept
+	local before during behind size
 
 	have_sch netem
 	topology
@@ -66,11 +66,9 @@ packet() {
 
 	shape_in wan udp 0
 	read -r during behind < <(queued imq0)
-	# Each CPU keeps some for its next packets: NF_IMQ_SPARES in nf_imq.c.
-	kept=$((64 * $(nproc)))
 	within "extensions, packets wait in imq0" $((during - before)) \
-		$((PACKETS - kept)) "$PACKETS"
-	within "extensions, no packet waits" $((behind - before)) 0 "$kept"
+		$((PACKETS - IMQ_KEPT)) "$PACKETS"
+	within "extensions, no packet waits" $((behind - before)) 0 "$IMQ_KEPT"
 	figure "packet that waits: skb extensions" \
 		"$(awk -v n=$((during - before)) -v s="$size" -v p="$PACKETS" \
 			'BEGIN { print n * s / p }')" bytes
