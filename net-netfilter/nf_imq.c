@@ -80,9 +80,12 @@ EXPORT_PER_CPU_SYMBOL_GPL(nf_imq_own);
 #define NF_IMQ_SPARES	64
 #endif
 
-/* Have an extension of ours, with no references, and nothing else. They stay with
- * their CPU for good.
+/* Spares have an extension of ours, with no references, and nothing else. They stay
+ * with their CPU for good. The first one is taken and kept by one instruction, with
+ * bottom halves on or off; the others are there for packets that wait.
  */
+static DEFINE_PER_CPU(struct skb_ext *, nf_imq_spare);
+
 struct nf_imq_spares {
 	local_lock_t	bh_lock;
 	unsigned int	n;
@@ -134,35 +137,49 @@ static void nf_imq_ext_clear(struct nf_imq_ext *ext)
 	ext->skb_sk = NULL;
 }
 
-/* Bottom halves are off from here to nf_imq_ext_del(). */
-
-static struct skb_ext *nf_imq_take_spare(void)
+static struct skb_ext *nf_imq_take_more(void)
 {
 	struct skb_ext *spare = NULL;
 	struct nf_imq_spares *s;
 
+	local_bh_disable();
 	local_lock_nested_bh(&nf_imq_spares.bh_lock);
 	s = this_cpu_ptr(&nf_imq_spares);
-	if (likely(s->n))
+	if (s->n)
 		spare = s->all[--s->n];
 	local_unlock_nested_bh(&nf_imq_spares.bh_lock);
+	local_bh_enable();
 
 	return spare;
 }
 
-static bool nf_imq_keep_spare(struct skb_ext *spare)
+static struct skb_ext *nf_imq_take_spare(void)
+{
+	struct skb_ext *spare = this_cpu_xchg(nf_imq_spare, NULL);
+
+	return likely(spare) ? spare : nf_imq_take_more();
+}
+
+/* Bottom halves are off. */
+static bool nf_imq_keep_more(struct skb_ext *spare)
 {
 	struct nf_imq_spares *s;
 	bool keep;
 
 	local_lock_nested_bh(&nf_imq_spares.bh_lock);
 	s = this_cpu_ptr(&nf_imq_spares);
-	keep = s->n < NF_IMQ_SPARES;
-	if (likely(keep))
+	keep = s->n + 1 < NF_IMQ_SPARES;
+	if (keep)
 		s->all[s->n++] = spare;
 	local_unlock_nested_bh(&nf_imq_spares.bh_lock);
 
 	return keep;
+}
+
+static bool nf_imq_keep_spare(struct skb_ext *spare)
+{
+	return likely(!this_cpu_cmpxchg(nf_imq_spare, NULL, spare)) ||
+	       nf_imq_keep_more(spare);
 }
 
 /* For a packet without any extension: most have none. Not to allocate and to
@@ -234,7 +251,7 @@ static struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 }
 
 /* The packet goes on without it. With nothing else there, it is kept for another
- * one.
+ * one. Bottom halves are off.
  */
 static void nf_imq_ext_del(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
@@ -324,12 +341,14 @@ static void nf_imq_save_bridge(struct sk_buff *skb, struct nf_imq_ext *ext)
  * on transmit. fq and etf would take it as a departure time: those have a sender,
  * or another clock.
  */
-static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext)
+static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext,
+			       const struct nf_hook_state *state)
 {
-	bool rx = ext->pf == NFPROTO_NETDEV ? ext->hook == NF_NETDEV_INGRESS :
-					      ext->hook <= NF_INET_FORWARD;
+	unsigned int last_rx = state->pf == NFPROTO_NETDEV ? NF_NETDEV_INGRESS :
+							     NF_INET_FORWARD;
 
-	if (!rx && (skb->sk || skb->tstamp_type != SKB_CLOCK_REALTIME))
+	if (state->hook > last_rx &&
+	    (skb->sk || skb->tstamp_type != SKB_CLOCK_REALTIME))
 		return;
 
 	ext->tstamp = skb->tstamp;
@@ -339,25 +358,30 @@ static void nf_imq_save_tstamp(struct sk_buff *skb, struct nf_imq_ext *ext)
 	skb->tstamp_type = SKB_CLOCK_REALTIME;
 }
 
-/* The device sees the network header first, as its link type says. Only in front
- * of a VLAN tag in line, it sees the mac header: the tag is found from there.
- */
-static int nf_imq_pull_len(const struct sk_buff *skb)
-{
-	int nhoff = skb_network_offset(skb);
-
-	if (eth_type_vlan(skb->protocol))
-		return skb_mac_header_was_set(skb) ? skb_mac_offset(skb) : 0;
-
-	return nhoff > 0 && nhoff <= skb_headlen(skb) ? nhoff : 0;
-}
-
 static void nf_imq_pull(struct sk_buff *skb, int len)
 {
 	if (len > 0)
 		__skb_pull(skb, len);
 	else if (len < 0)
 		__skb_push(skb, -len);
+}
+
+/* The device sees the network header first, as its link type says. Only in front
+ * of a VLAN tag in line, it sees the mac header: the tag is found from there.
+ */
+static void nf_imq_save_data(struct sk_buff *skb, struct nf_imq_ext *ext)
+{
+	int len = skb_network_offset(skb);
+
+	if (eth_type_vlan(skb->protocol)) {
+		ext->flags |= NF_IMQ_F_TAGGED;
+		len = skb_mac_header_was_set(skb) ? skb_mac_offset(skb) : 0;
+	} else if (len < 0 || len > skb_headlen(skb)) {
+		len = 0;
+	}
+
+	ext->pulled = abs(len) <= NF_IMQ_MAC_MAX ? len : 0;
+	nf_imq_pull(skb, ext->pulled);
 }
 
 /* What segments will lack */
@@ -373,13 +397,11 @@ static void nf_imq_save_gso(const struct sk_buff *skb, struct nf_imq_ext *ext)
 
 static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
-	int len = nf_imq_pull_len(skb);
+	ext->pulled = 0;
+	/* not in IP, where a packet begins with its network header */
+	if (skb_network_offset(skb) || eth_type_vlan(skb->protocol))
+		nf_imq_save_data(skb, ext);
 
-	ext->pulled = abs(len) <= NF_IMQ_MAC_MAX ? len : 0;
-	nf_imq_pull(skb, ext->pulled);
-
-	if (eth_type_vlan(skb->protocol))
-		ext->flags |= NF_IMQ_F_TAGGED;
 	ext->nhoff = skb_network_offset(skb);
 	ext->thoff = skb_transport_header_was_set(skb) ?
 		     skb_transport_offset(skb) : NF_IMQ_UNSET;
@@ -430,16 +452,16 @@ static bool nf_imq_next_fits(const struct nf_hook_ops *ops,
 
 /* One of a higher priority is found by that. */
 static void nf_imq_save_next(struct nf_imq_ext *ext, const struct net *net,
-			     const struct nf_hook_entries *e,
-			     unsigned int index)
+			     struct nf_hook_ops **all, unsigned int index,
+			     unsigned int n)
 {
-	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+	const int priority = ext->priority;
 
 	ext->next_fn = NULL;
-	while (++index < e->num_hook_entries) {
+	while (++index < n) {
 		const struct nf_hook_ops *ops = READ_ONCE(all[index]);
 
-		if (likely(ops->priority > ext->priority))
+		if (likely(ops->priority > priority))
 			break;
 		if (!nf_imq_next_fits(ops, net))
 			continue;
@@ -459,25 +481,23 @@ static void nf_imq_save_hook(struct nf_imq_ext *ext, const struct net *net,
 			     unsigned int index)
 {
 	struct nf_hook_ops **all = nf_hook_entries_get_hook_ops(e);
+	const struct nf_hook_ops *ops = READ_ONCE(all[index]);
 	unsigned int i = index;
 
+	while (unlikely(nf_imq_is_dummy(ops)) && i)
+		ops = READ_ONCE(all[--i]);
+
 	ext->hook_index = index;
-	ext->hook_fn = NULL;
-	ext->priority = INT_MIN;
-
-	do {
-		const struct nf_hook_ops *ops = READ_ONCE(all[i]);
-
-		if (nf_imq_is_dummy(ops))
-			continue;
-
+	if (unlikely(nf_imq_is_dummy(ops))) {
+		ext->hook_fn = NULL;
+		ext->priority = INT_MIN;
+	} else {
 		ext->hook_fn = ops->hook;
 		ext->hook_key = nf_imq_hook_key(ops);
 		ext->priority = ops->priority;
-		break;
-	} while (i--);
+	}
 
-	nf_imq_save_next(ext, net, e, index);
+	nf_imq_save_next(ext, net, all, index, e->num_hook_entries);
 }
 
 /* Senders move between CPUs: what a socket sends goes on at one of them, in
@@ -520,22 +540,24 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 			const struct nf_hook_state *state,
 			const struct nf_hook_entries *e, unsigned int index)
 {
-	ext->net = state->net;
+	const struct net *net = state->net;
+
+	ext->net = net;
 	ext->pf = state->pf;
 	ext->hook = state->hook;
 	ext->okfn = state->okfn;
-	ext->in = nf_imq_ifindex(state->in, state->net);
-	ext->out = nf_imq_ifindex(state->out, state->net);
-	ext->dev = nf_imq_ifindex(skb->dev, state->net);
+	ext->in = nf_imq_ifindex(state->in, net);
+	ext->out = nf_imq_ifindex(state->out, net);
+	ext->dev = nf_imq_ifindex(skb->dev, net);
 	ext->module_gen = atomic_read(&nf_imq_module_gen);
 	ext->token = __this_cpu_add_return(nf_imq_token, nr_cpu_ids);
 	ext->queue_mapping = skb->queue_mapping;
 #if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
 	ext->napi_id = skb->napi_id;
 #endif
-	nf_imq_save_hook(ext, state->net, e, index);
+	nf_imq_save_hook(ext, net, e, index);
 	nf_imq_save_bridge(skb, ext);
-	nf_imq_save_tstamp(skb, ext);
+	nf_imq_save_tstamp(skb, ext, state);
 	nf_imq_save_headers(skb, ext);
 	memcpy(ext->cb, skb->cb, sizeof(ext->cb));
 	ext->flags |= NF_IMQ_F_QUEUED;
@@ -626,7 +648,8 @@ static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 	/* validate_xmit_skb() moves it to where the checksum starts. */
 	if (ext->thoff != NF_IMQ_UNSET)
 		skb_set_transport_header(skb, ext->thoff);
-	nf_imq_pull(skb, -ext->pulled);
+	if (ext->pulled)
+		nf_imq_pull(skb, -ext->pulled);
 	skb->mac_len = ext->mac_len;
 	skb->queue_mapping = ext->queue_mapping;
 #if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
@@ -1089,17 +1112,14 @@ static int nf_imq_xmit_errno(const struct nf_hook_state *state, int rc)
 	return rc > 0 ? NET_XMIT_CN : rc;
 }
 
-/* Back in the call that sent the packet. If the qdisc has orphaned it, then the
- * socket that the hook's caller would go on with may be gone: go on from here.
+/* The qdisc has orphaned the packet, so the socket that the hook's caller would
+ * go on with may be gone: go on from here.
  */
-static int nf_imq_continue(struct sk_buff *skb,
-			   const struct nf_hook_state *state,
-			   const struct nf_hook_entries *e, unsigned int index)
+static noinline_for_stack int
+nf_imq_continue(struct sk_buff *skb, const struct nf_hook_state *state,
+		const struct nf_hook_entries *e, unsigned int index)
 {
 	struct nf_hook_state here = *state;
-
-	if (likely(skb->sk == state->sk))
-		return 1;
 
 	here.sk = NULL;
 	if (nf_hook_slow(skb, &here, e, index + 1) == 1)
@@ -1159,7 +1179,10 @@ static int nf_imq_xmit(struct sk_buff *skb, struct net_device *imq,
 	}
 	skb->dev = dev;
 
-	return sk_of_skb ? nf_imq_continue(skb, state, e, index) : 1;
+	if (unlikely(sk_of_skb && skb->sk != state->sk))
+		return nf_imq_continue(skb, state, e, index);
+
+	return 1;
 }
 
 /**
@@ -1208,9 +1231,7 @@ void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 {
 	struct nf_imq_ext *ext;
 
-	local_bh_disable();
 	ext = nf_imq_ext_new(skb);
-	local_bh_enable();
 	if (unlikely(!ext)) {
 		struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
 

@@ -650,7 +650,7 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 
 static unsigned int nf_imq_test_kept(void)
 {
-	return this_cpu_read(nf_imq_spares.n);
+	return this_cpu_read(nf_imq_spares.n) + !!this_cpu_read(nf_imq_spare);
 }
 
 /* A CPU keeps an extension that has gone for another packet, if nothing else was
