@@ -37,8 +37,9 @@
 # CASE:
 #   none          no qdisc, no rule
 #   floor         the qdisc on out
-#   floor-nft     the same, and nft accepts in prerouting
-#   floor-iptables  the same with iptables, -t mangle -A PREROUTING -j ACCEPT
+#   floor-nft     the same, and nft accepts in prerouting: that ends the chain, as imq
+#   floor-iptables  the same with iptables, -t mangle -A PREROUTING -j MARK --or-mark 0:
+#                 this changes nothing, and the table goes on, as behind IMQ
 #   ifb           the qdisc on ifb0: tc matchall and mirred at the ingress of in
 #   imq-nft       the qdisc on imq0: nft, prerouting, imq todev 0
 #   imq-iptables  the same with iptables, -t mangle -A PREROUTING -j IMQ --todev 0
@@ -234,7 +235,7 @@ build_case() {
 	case $1 in
 	floor-nft) nft_rule accept ;;
 	imq-nft) nft_rule 'imq todev 0' ;;
-	floor-iptables) iptables-legacy -t mangle -A PREROUTING -j ACCEPT ;;
+	floor-iptables) iptables-legacy -t mangle -A PREROUTING -j MARK --or-mark 0 ;;
 	imq-iptables) iptables-legacy -t mangle -A PREROUTING -j IMQ --todev 0 ;;
 	floor-dst:*) dsts=${1#*:} ;;
 	esac

@@ -27,7 +27,7 @@ data = "$tmp"
 goal = $(about goal)
 heading = "What a detour through a shaper costs a router"
 subheading = "Instructions per forwarded packet beyond those with the same qdisc on the way out, and for IMQ \
-with a rule that accepts. Dashes: $(about goal) of IFB's."
+with a rule that lets all pass. Dashes: $(about goal) of IFB's."
 footer = "Linux $(about kernel), x86-64, one processor of qemu -icount; UDP in frames of 60 bytes, 1,000 flows."
 END
 draw "$dir/bench" '1500, 640' "$tmp/vars" "$here/plot.gp"

@@ -10,7 +10,7 @@ of these the median. "spread" is the difference between the largest and the smal
 median, as a share of the largest; with one boot, between its measurements. Not of
 maps: how long the chains of their hash tables are is another thing in each boot.
   overhead   what a case takes beyond the floor of the same qdisc and arrival, for IMQ
-             the floor with a rule that accepts in the place of IMQ's
+             the floor with a rule in the place of IMQ's that lets all pass
   ratio      overhead, as a share of IFB's
 
 --quick: whatever there is, and no goals.
@@ -87,7 +87,7 @@ class Figures:
         return self.get(arrival, qdisc, "floor")
 
     def rule(self, arrival, case):
-        """What a rule that accepts takes; no qdisc changes that."""
+        """What a rule that lets all pass takes; no qdisc changes that."""
         if case not in IMQ:
             return 0
         return self.get(arrival, "pfifo", case.replace("imq", "floor")) - self.floor(arrival, "pfifo")
@@ -138,7 +138,7 @@ def main_tables(fig):
         out += ["", "**%s**" % title.capitalize(), ""]
         out += table(["qdisc", "floor", "IFB", "IMQ, nft", "of IFB's", "IMQ, iptables",
                       "of IFB's"], rows)
-        out += ["", "No qdisc: %s. A rule that accepts: %s." % (
+        out += ["", "No qdisc: %s. A rule that lets all pass: %s." % (
             number(fig.get(arrival, "pfifo", "none")), "; ".join(
                 "%s + %s (with it, IMQ's overhead would be %.2f to %.2f of IFB's)" % (
                     case[4:], number(fig.rule(arrival, case)),

@@ -50,7 +50,7 @@ while getopts p:r:n:c:i option; do
 	n) packets=$OPTARG ;;
 	c) cases=$OPTARG ;;
 	i) icount=1 ;;
-	*) exit 2 ;;
+	*) sed -n '3,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))

@@ -26,7 +26,7 @@ rounds=15
 while getopts r: option; do
 	case $option in
 	r) rounds=$OPTARG ;;
-	*) exit 2 ;;
+	*) sed -n '3,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))
