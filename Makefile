@@ -10,7 +10,7 @@ T := tools
 CONFIG ?= um-builtin
 # Where `make quilt` lays the patched kernel source for editing.
 QUILT ?= work/linux
-# Where `make demo` and `make bench` write tables, plots and numbers.
+# Where demo, bench and bench-quality write tables, plots and numbers.
 OUT ?= out/$@
 
 # Taken from the command line to the scripts.
@@ -26,10 +26,10 @@ help: ## this list
 	@echo 'Variables'
 	@echo
 	@sed -n 's/^#= \([A-Z0-9_]*\) *\(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-#= CONFIG         kernel configuration for "make kernel" (um-builtin, um-module...)
+#= CONFIG         kernel of "make kernel" and "make shell" (um-builtin, um-module...)
 #= QUILT          directory for "make quilt" (work/linux)
-#= OUT            directory for the results of "make demo" and "make bench" (out/TARGET)
-#= TESTS          only these selftests in "make check", e.g. "howto nat"
+#= OUT            directory for the results of demo, bench and bench-quality (out/TARGET)
+#= TESTS          only these selftests in "make check", e.g. "howto netns"
 #= GROUPS         only these groups in "make check", e.g. "static module"
 #= TIME           seconds of "make soak" (3600)
 #= GUESTS         its guests: debug, smp, kcsan (all three)
@@ -80,7 +80,7 @@ tools: deps-build ## build nft, iptables, ip and the plugins, print their direct
 	done
 
 .PHONY: shell
-shell: ## boot $(CONFIG) with all tools and give a shell in it
+shell: deps-demo ## boot $(CONFIG) with all tools and give a shell in it
 	@$(T)/guest/shell.sh $(CONFIG)
 
 .PHONY: patches
@@ -108,5 +108,5 @@ clean: ## remove builds and results (sources and ccache are kept; clean-all: all
 	@$(T)/clean.sh
 
 .PHONY: clean-all
-clean-all: ## remove everything that was built or fetched
+clean-all: ## remove everything that was built or fetched, but work/
 	@$(T)/clean.sh --all

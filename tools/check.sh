@@ -47,6 +47,7 @@ for group; do
 	esac
 done
 
+known_tests "$tests"
 results_begin check
 
 # Groups --------------------------------------------------------------------

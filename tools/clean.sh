@@ -9,9 +9,10 @@ set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
+what=(kernel kernels userland guest check soak upstream ksft nft-suites apt)
 case ${1:-} in
-'') what=(kernel kernels userland guest check apt) ;;
---all) what=(kernel kernels userland guest check apt sources ccache locks apt-install.log) ;;
+'') ;;
+--all) what+=(sources ccache locks apt-install.log) ;;
 *) usage ;;
 esac
 for name in "${what[@]}"; do

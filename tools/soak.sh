@@ -105,6 +105,7 @@ turn() {
 		--append log_buf_len=16M $option
 }
 
+known_tests "$tests"
 results_begin soak
 start_tools
 if source_of linux "all tests in a guest"; then

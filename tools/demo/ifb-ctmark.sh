@@ -14,6 +14,11 @@
 # act on anything else that rules know about a packet.
 set -eu
 
+if [ $# -eq 0 ]; then
+	echo "usage: $0 HOSTS" >&2
+	exit 2
+fi
+
 hosts=$1
 own=1		# Mbit/s, for what has no mark
 sum=$(awk -v sum="$own" '/^[^#]/ { sum += $3 } END { print sum }' "$hosts")

@@ -14,6 +14,11 @@
 # shares are not what was agreed, and CAKE has no rates per host.
 set -eu
 
+if [ $# -eq 0 ]; then
+	echo "usage: $0 HOSTS" >&2
+	exit 2
+fi
+
 sum=$(awk '/^[^#]/ { sum += $3 } END { print sum }' "$1")
 
 ip link add ifb0 type ifb

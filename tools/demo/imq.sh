@@ -21,6 +21,11 @@
 # them: with 16384 queues instead of 1024 that hardly ever happens.
 set -eu
 
+if [ $# -eq 0 ]; then
+	echo "usage: $0 HOSTS [filters]" >&2
+	exit 2
+fi
+
 hosts=$1
 filters=${2:-}
 own=1		# Mbit/s, for what has no class

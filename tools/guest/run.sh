@@ -143,7 +143,7 @@ fi
 	[ -z "$libpath" ] || printf 'export LD_LIBRARY_PATH=%q\n' "$libpath"
 	[ -z "$xtables" ] || printf 'export XTABLES_LIBDIR=%q\n' "$xtables"
 	[ -z "$iplib" ] || printf 'export IP_LIB_DIR=%q\n' "$iplib"
-	printf 'export HOME=/root LC_ALL=C.UTF-8 IMQ_GUEST=1\n'
+	printf 'export HOME=/root LC_ALL=C.UTF-8\n'
 	printf 'export IMQ_JOB=%q IMQ_TOP=%q IMQ_KERNEL=%q\n' \
 		"$job/job" "$IMQ_TOP" "$kernel"
 	for e in "${envs[@]}"; do

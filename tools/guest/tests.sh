@@ -115,6 +115,15 @@ guest_scripts() {
 	done
 }
 
+# known_tests [NAMES]: ends the script if there is none of a name.
+known_tests() {
+	local name
+
+	for name in ${1:-}; do
+		[ -n "$(guest_scripts "$name")" ] || die "no test '$name'"
+	done
+}
+
 # run_guest GROUP NAME KERNEL OPTION... -- COMMAND...: a test program in a guest
 # of its own, with options of run.sh.
 run_guest() {
@@ -140,8 +149,7 @@ guest_test() {
 	ynl-guest) args=("$(tools/sources.sh linux)") ;;
 	esac
 	[[ " $simulated_tests " != *" $name "* ]] || set -- "$@" --append "$IMQ_SIMULATED"
-	run_guest "$group" "$name" "$kernel" --env "IMQ_NFT_PREFIX=$nft" \
-		--env "IPTABLES_SRC=$iptables_src" --env "IPROUTE2_SRC=$iproute2_src" \
+	run_guest "$group" "$name" "$kernel" --env "IPTABLES_SRC=$iptables_src" --env "IPROUTE2_SRC=$iproute2_src" \
 		"${prefixes[@]}" "$@" -- "$f" "${args[@]}"
 }
 

@@ -343,13 +343,6 @@ qdisc_drops() {
 		END { exit !n }' || fail "$2 has no root qdisc"
 }
 
-# qdisc_sent NETNS DEV: packets that have left the root qdisc.
-qdisc_sent() {
-	tc -n "$1" -s qdisc show dev "$2" root | awk '
-		$1 == "Sent" && !n++ { print $4 }
-		END { exit !n }' || fail "$2 has no root qdisc"
-}
-
 # qdisc_backlog NETNS DEV: packets in the root qdisc.
 qdisc_backlog() {
 	tc -n "$1" -s qdisc show dev "$2" root | awk '
