@@ -93,7 +93,8 @@ own_tests() {
 	try "$what: xlate-test.py" xlate_py
 }
 
-# The example of the manual page, in a namespace with an eth0 of its own.
+# The example of the manual page, in a namespace with an eth0 of its own, where a
+# module makes no devices.
 manual() {
 	local i
 
@@ -104,9 +105,10 @@ manual() {
 	for i in 1 2; do
 		ip -n "ipt$i" address add "192.0.2.$i/24" dev eth0
 		ip -n "ipt$i" link set eth0 up
+		ip -n ipt1 link add "imq$((i - 1))" type imq
 	done
-	sed -n '/^\.nf$/,/^\.fi$/p' "$ext/libxt_IMQ.man" | sed '/^\./d; s/\\-/-/g' |
-		ip netns exec ipt1 sh -eux
+	sed -n '/^\.nf$/,/^\.fi$/p' "$ext/libxt_IMQ.man" |
+		sed '/^\./d; /^modprobe/d; s/\\-/-/g' | ip netns exec ipt1 sh -eux
 	ip netns exec ipt1 ping -n -q -i 0.2 -c 5 -W 5 192.0.2.2
 	for i in 0 1; do
 		equal "imq$i: entered" "$(ip netns exec ipt1 ethtool -S "imq$i" |
