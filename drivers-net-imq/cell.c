@@ -94,13 +94,15 @@ static void imq_cell_kick(void *data)
 	__napi_schedule_irqoff(&cell->napi);
 }
 
-/* As RPS does. The cell of a CPU that is not online is polled here. */
+/* As RPS does. The cell of a CPU that is not online is polled here; on PREEMPT_RT,
+ * where an idle CPU may not raise softirqs for others, any.
+ */
 static void imq_cell_schedule(struct imq_cell *cell)
 {
 	if (!napi_schedule_prep(&cell->napi))
 		return;
 
-	if (cell->cpu == smp_processor_id() ||
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || cell->cpu == smp_processor_id() ||
 	    smp_call_function_single_async(cell->cpu, &cell->kick))
 		__napi_schedule(&cell->napi);
 }

@@ -403,6 +403,7 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 		nf_imq_save_data(skb, ext);
 
 	ext->nhoff = skb_network_offset(skb);
+	ext->protocol = skb->protocol;
 	ext->thoff = skb_transport_header_was_set(skb) ?
 		     skb_transport_offset(skb) : NF_IMQ_UNSET;
 	ext->mac_len = skb->mac_len;
@@ -557,6 +558,7 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 #endif
 	nf_imq_save_hook(ext, net, e, index);
 	nf_imq_save_bridge(skb, ext);
+	ext->dst = skb_dst(skb);
 	nf_imq_save_tstamp(skb, ext, state);
 	nf_imq_save_headers(skb, ext);
 	memcpy(ext->cb, skb->cb, sizeof(ext->cb));
@@ -769,11 +771,23 @@ static bool nf_imq_find_dev(struct net *net, int ifindex,
 	return *dev || !ifindex;
 }
 
+/* Bridge code takes a port's rx_handler_data for that of a bridge, without a look
+ * whether it still is one; see nf_bridge_ports_valid() of nfnetlink_queue.
+ */
+static bool nf_imq_is_port(const struct net_device *dev)
+{
+	return !dev || netif_is_bridge_port(dev);
+}
+
 static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
 			       const struct nf_imq_ext *ext)
 {
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
 	struct net_device *dev;
+
+	if (nf_bridge && !nf_imq_is_port(nf_bridge_get_physindev(skb, net)))
+		return false;
 
 	if (ext->fake_dst &&
 	    (!nf_imq_find_dev(net, ext->bridge_ifindex, &dev) ||
@@ -781,9 +795,8 @@ static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
 		return false;
 
 	if (ext->physout) {
-		struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
-
-		if (!nf_imq_find_dev(net, ext->physout, &dev))
+		if (!nf_imq_find_dev(net, ext->physout, &dev) ||
+		    !nf_imq_is_port(dev))
 			return false;
 		if (nf_bridge)
 			nf_bridge->physoutdev = dev;
@@ -876,6 +889,11 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 	    !nf_imq_find_dev(net, ext->in, &state.in) ||
 	    !nf_imq_find_dev(net, ext->out, &state.out) ||
 	    !nf_imq_find_bridge(net, skb, ext)) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return;
+	}
+	if (ext->pf == NFPROTO_BRIDGE &&
+	    (!nf_imq_is_port(state.in) || !nf_imq_is_port(state.out))) {
 		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
 		return;
 	}
@@ -1239,6 +1257,7 @@ void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 		return;
 	}
 
+	ext->net = net;
 	ext->index = index;
 	ext->flags = NF_IMQ_F_MARKED;
 }

@@ -52,7 +52,8 @@ enum {
 /**
  * struct nf_imq_ext - what a packet needs to go on after the imq device
  * @cb: skb->cb, which belongs to the qdisc in between
- * @net: for comparison, never dereferenced
+ * @net: that of the hook, or of nf_imq_mark(); for comparison, never dereferenced
+ * @dst: the packet's route inside the device; for comparison, never dereferenced
  * @hook_fn: the hook that queued the packet; NULL if it had gone
  * @hook_key: what tells it from others with this function
  * @next_fn: the hook behind it, of its priority, that stays; or NULL
@@ -81,6 +82,7 @@ enum {
  * @mac_off: skb->data minus mac header, or NF_IMQ_UNSET
  * @thoff: transport header minus skb->data, or NF_IMQ_UNSET
  * @nhoff: network offset with which the packet enters, and must leave
+ * @protocol: skb->protocol, likewise
  * @pulled: bytes by which skb->data was moved forward for the device
  * @pf: protocol family of the hook
  * @flags: NF_IMQ_F_*
@@ -95,6 +97,7 @@ enum {
 struct nf_imq_ext {
 	char			cb[sizeof_field(struct sk_buff, cb)] __aligned(8);
 	const void		*net;
+	const void		*dst;
 	nf_hookfn		*hook_fn;
 	u64			hook_key;
 	nf_hookfn		*next_fn;
@@ -128,6 +131,7 @@ struct nf_imq_ext {
 	s16			mac_off;
 	s16			thoff;
 	s16			nhoff;
+	__be16			protocol;
 	s8			pulled;
 	u8			pf;
 	u16			flags;
@@ -151,7 +155,7 @@ struct nf_imq_ext {
  * @NF_IMQ_DROP_HOOK: dropped, the code behind the hook was unloaded
  * @NF_IMQ_DROP_SOCK: dropped, its socket was gone
  * @NF_IMQ_FOREIGN: dropped, came to the device by another way than a hook, or
- *	lost its network header there
+ *	lost its network header, protocol or route there
  * @NF_IMQ_RING_FULL: times a tx queue was stopped until packets had gone on
  * @NF_IMQ_COUNTERS: number of counters
  */
@@ -218,19 +222,22 @@ static inline bool nf_imq_ext_shared(const struct sk_buff *skb)
 
 /**
  * nf_imq_take_mark - end what nf_imq_mark() began
+ * @net: namespace of the hook
  * @skb: packet
  * @index: where the index of the device is put
  *
  * The mark is gone then, also if the packet passes unshaped. Its clones keep
  * theirs.
  *
- * Return: false if the packet is not marked.
+ * Return: false if the packet is not marked, or in another namespace: some tunnels
+ * leave extensions to packets that they take to another one.
  */
-static inline bool nf_imq_take_mark(struct sk_buff *skb, u16 *index)
+static inline bool nf_imq_take_mark(const struct net *net, struct sk_buff *skb,
+				    u16 *index)
 {
 	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
 
-	if (!ext || !(ext->flags & NF_IMQ_F_MARKED))
+	if (!ext || !(ext->flags & NF_IMQ_F_MARKED) || ext->net != net)
 		return false;
 
 	*index = ext->index;
@@ -247,8 +254,9 @@ static inline bool nf_imq_take_mark(struct sk_buff *skb, u16 *index)
  * @skb: packet in ndo_start_xmit() of @imq
  * @imq: the device
  *
- * Return: NULL for a packet that no hook has sent to this device, or whose
- * network header is elsewhere by now: okfn relies on it.
+ * Return: NULL for a packet that no hook has sent to this device, or that lacks
+ * by now what hooks and okfn rely on: actions and BPF programs may have pushed
+ * another header, or replaced its route.
  */
 static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
 					       const struct net_device *imq)
@@ -262,6 +270,9 @@ static inline struct nf_imq_ext *nf_imq_ext_of(const struct sk_buff *skb,
 	/* GSO sets that of its segments behind tags. */
 	if (ext->nhoff != skb_network_offset(skb) &&
 	    !(ext->flags & NF_IMQ_F_TAGGED))
+		return NULL;
+
+	if (ext->protocol != skb->protocol || ext->dst != skb_dst(skb))
 		return NULL;
 
 	return ext;

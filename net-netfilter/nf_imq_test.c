@@ -505,6 +505,8 @@ struct nf_imq_of_case {
 	bool other_net;
 	bool moved;	/* network header */
 	bool ours;
+	bool other_protocol;
+	bool other_dst;
 };
 
 static const struct nf_imq_of_case nf_imq_of_cases[] = {
@@ -515,6 +517,8 @@ static const struct nf_imq_of_case nf_imq_of_cases[] = {
 	{ "header moved", NF_IMQ_F_QUEUED, false, false, true, false },
 	{ "header moved, tagged", NF_IMQ_F_QUEUED | NF_IMQ_F_TAGGED, false,
 	  false, true, true },
+	{ "another protocol", NF_IMQ_F_QUEUED, .other_protocol = true },
+	{ "another route", NF_IMQ_F_QUEUED, .other_dst = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_of, nf_imq_of_cases, name);
@@ -533,6 +537,8 @@ static void nf_imq_test_of(struct kunit *test)
 	ext->imq = dev->ifindex + c->other_dev;
 	ext->net = c->other_net ? NULL : &init_net;
 	ext->nhoff = skb_network_offset(skb) + c->moved;
+	ext->protocol = c->other_protocol ? htons(ETH_P_MPLS_UC) : skb->protocol;
+	ext->dst = c->other_dst ? dev : NULL;
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_of(skb, dev), c->ours ? ext : NULL);
 }
 
@@ -620,12 +626,14 @@ static void nf_imq_test_mark(struct kunit *test)
 	struct sk_buff *skb = nf_imq_test_skb(test);
 	u16 index = 99;
 
-	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(skb, &index));
+	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(&init_net, skb, &index));
 	nf_imq_mark(&init_net, skb, 5);
 	nf_imq_mark(&init_net, skb, 0xffff);
-	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(skb, &index));
+	/* another namespace */
+	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(NULL, skb, &index));
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(&init_net, skb, &index));
 	KUNIT_EXPECT_EQ(test, index, 0xffff);
-	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(skb, &index));
+	KUNIT_EXPECT_FALSE(test, nf_imq_take_mark(&init_net, skb, &index));
 }
 
 static void nf_imq_test_mark_clone(struct kunit *test)
@@ -641,10 +649,10 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
 	KUNIT_ASSERT_EQ(test, err, 0);
 
-	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(skb, &index));
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(&init_net, skb, &index));
 	KUNIT_EXPECT_EQ(test, index, 5);
 	index = 99;
-	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(clone, &index));
+	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(&init_net, clone, &index));
 	KUNIT_EXPECT_EQ(test, index, 5);
 }
 

@@ -88,7 +88,7 @@ static unsigned int xt_imq_hook(void *priv, struct sk_buff *skb,
 {
 	u16 index;
 
-	if (!nf_imq_take_mark(skb, &index))
+	if (!nf_imq_take_mark(state->net, skb, &index))
 		return NF_ACCEPT;
 
 	return nf_imq_verdict(index);

@@ -94,6 +94,32 @@ mirred_from_imq() {
 	foreign_is imq1 40
 }
 
+# changed direct|deferred ACTION...: a tc action on imq0 that takes from its packets
+# what those behind the hook rely on: they are no more its own.
+changed() {
+	local how=$1 out
+	shift
+
+	topology
+	shape_out wan udp 0
+	if [ "$how" = deferred ]; then
+		have_sch netem delay 1ms
+		r tc qdisc add dev imq0 root netem delay 3ms
+	fi
+	r tc qdisc add dev imq0 clsact || skip "the kernel has no clsact"
+	r tc filter add dev imq0 egress protocol all matchall action "$@" ||
+		skip "the kernel has no act_$1"
+	out=$(udp --idle 200 "from=$H1,to=$W,dst=198.51.100.2,count=20")
+	equal "delivered" "$(field got "$out")" 0
+	equal "imq0: entered" "$(entered "$R" imq0)" 20
+	foreign_is imq0 20
+	r tc filter del dev imq0 egress
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=20")
+	equal "delivered, unchanged" "$(field got "$out")" 20
+	equal "imq0: left" "$(left "$R" imq0)" 20
+	equal "imq0: foreign" "$(stat_of "$R" imq0 foreign)" 20
+}
+
 # What a packet carries -----------------------------------------------------
 
 # unmodified direct|deferred: what hooks behind imq see is what those before saw.
@@ -215,6 +241,11 @@ imq_begin
 imq_test "F27 packet socket on imq0" packet_socket
 imq_test "F27 mirred into imq0" mirred
 imq_test "F27 mirred from one imq to another" mirred_from_imq
+for how in direct deferred; do
+	imq_test "F27 the route taken off inside imq0, $how" changed "$how" tunnel_key unset
+	imq_test "F27 another protocol inside imq0, $how" \
+		changed "$how" mpls push protocol mpls_uc label 7
+done
 imq_test "unmodified, direct" unmodified direct
 imq_test "unmodified, deferred" unmodified deferred
 for how in default netem tbf cake; do

@@ -447,8 +447,40 @@ bridge_deleted() {
 	equal "imq0: queued" "$(qdisc_backlog "$R" imq0)" 0
 }
 
+# port_taken FAMILY: the port by which packets came in is a macvlan's when they go on;
+# FAMILY is whose hook queued them: bridge, or ip by br_netfilter. What the bridge
+# would look up in the port is not there any more.
+port_taken() {
+	local out
+
+	switch
+	have_sch netem delay 1ms
+	if [ "$1" = ip ]; then
+		modprobe -q br_netfilter || true
+		[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+		r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
+	fi
+	r nft "table $1 shape { chain c {
+		type filter hook prerouting priority 0; iifname { p1, br0 } imq todev 0; }; }"
+	r tc qdisc add dev imq0 root netem delay 1s limit 10000
+	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
+	wait_for 8 queued imq0 20
+	r ip link set p1 nomaster
+	r ip link add link p1 name mv0 type macvlan mode bridge ||
+		skip "the kernel has no macvlan"
+	wait_for 5 not_queued imq0
+	out=$(udp_load_end)
+	equal "duplicates, damaged" "$(field dup "$out") $(field bad "$out")" "0 0"
+	within "imq0: drop_dev" "$(stat_of "$R" imq0 drop_dev)" 20 100000
+	equal "imq0: left" "$(left "$R" imq0)" "$(entered "$R" imq0)"
+}
+
 queued() {
 	[ "$(qdisc_backlog "$R" "$1")" -ge "$2" ]
+}
+
+not_queued() {
+	[ "$(qdisc_backlog "$R" "$1")" -eq 0 ]
 }
 
 # The netdev family ---------------------------------------------------------
@@ -596,6 +628,8 @@ for how in direct deferred tbf cake; do
 	imq_test "F23 bridge, TCP and VLANs, $how" bridge_tcp "$how"
 done
 imq_test "bridge, deleted with packets queued" bridge_deleted
+imq_test "bridge, a port taken with packets queued" port_taken bridge
+imq_test "F23 br_netfilter, a port taken with packets queued" port_taken ip
 imq_test "F23 br_netfilter, direct" br_netfilter iptables-legacy direct
 imq_test "F23 br_netfilter, deferred" br_netfilter iptables-legacy deferred
 imq_test "F23 br_netfilter, copies of a new connection" br_netfilter_flood
