@@ -190,7 +190,7 @@ bridge_tcp() {
 		equal "$id: intact" "$(field intact "$(flow "$id" "$out")")" yes
 	done
 	equal "strange frames for H2" "$(looks strange)" 0
-	within "frames for H2" "$(looks good)" 100 100000
+	within "frames for H2" "$(looks good)" 50 100000
 	within "tagged frames for H2" "$(looks tagged)" 20 100000
 	no_other_counter "$R" imq0
 }
