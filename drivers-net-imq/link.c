@@ -24,21 +24,14 @@ static unsigned int numqueues = 1;
 module_param(numqueues, uint, 0444);
 MODULE_PARM_DESC(numqueues, "tx queues of each of them (1-4096, 0: one for each CPU; default 1)");
 
-/* Indexes below this are found without a look into the tree, which would take a
- * hundred instructions for each packet.
- */
-#define IMQ_NUM_DIRECT	16
-
 /**
  * struct imq_net - devices of a namespace
  * @devs: by index; written under RTNL, read under RCU
- * @direct: the first of them once more
  * @missing_logged: bit 0: it has been logged, since a device came or went, that
  *	packets ask for one that is not there
  */
 struct imq_net {
 	struct xarray			devs;
-	struct net_device __rcu		*direct[IMQ_NUM_DIRECT];
 	unsigned long			missing_logged;
 };
 
@@ -46,12 +39,9 @@ static unsigned int imq_net_id __read_mostly;
 
 static struct net_device *imq_find(const struct net *net, u16 index)
 {
-	const struct imq_net *inet = net_generic(net, imq_net_id);
+	struct imq_net *inet = net_generic(net, imq_net_id);
 
-	if (index < IMQ_NUM_DIRECT)
-		return rcu_dereference_rtnl(inet->direct[index]);
-
-	return xa_load((struct xarray *)&inet->devs, index);
+	return xa_load(&inet->devs, index);
 }
 
 static void imq_missing(struct net *net, u16 index)
@@ -113,15 +103,15 @@ static int imq_index_choose(struct net *net, const char *name,
 }
 
 /* Room for it in the tree is reserved. */
-static void imq_index_set(struct imq_net *inet, u16 index,
-			  struct net_device *dev)
+static void imq_index_set(struct net *net, u16 index, struct net_device *dev)
 {
+	struct imq_net *inet = net_generic(net, imq_net_id);
+
 	if (dev)
 		xa_store(&inet->devs, index, dev, GFP_KERNEL);
 	else
 		xa_erase(&inet->devs, index);
-	if (index < IMQ_NUM_DIRECT)
-		rcu_assign_pointer(inet->direct[index], dev);
+	nf_imq_set_device(net, index, dev);
 	clear_bit(0, &inet->missing_logged);
 }
 
@@ -139,7 +129,7 @@ void imq_index_release(struct net_device *dev)
 	ASSERT_RTNL();
 	/* Another one has the index, if this one was never registered. */
 	if (xa_load(&inet->devs, imq->index) == dev)
-		imq_index_set(inet, imq->index, NULL);
+		imq_index_set(dev_net(dev), imq->index, NULL);
 }
 
 /* A device is found by its index only once it can be freed by RCU. */
@@ -159,7 +149,7 @@ static int imq_register(struct net_device *dev, u16 index)
 		xa_release(&inet->devs, index);
 		return err;
 	}
-	imq_index_set(inet, index, dev);
+	imq_index_set(dev_net(dev), index, dev);
 
 	return 0;
 }

@@ -87,6 +87,7 @@ KUNIT_ARRAY_PARAM_DESC(imq_choose, imq_choose_cases, name);
 /* A namespace of which only the devices by index are there */
 struct imq_test_net {
 	struct net		net;
+	struct nf_imq_net	nf;
 	struct imq_net		inet;
 	struct net_generic	*gen;
 };
@@ -112,6 +113,7 @@ static struct imq_test_net *imq_test_net(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, err, 0);
 	tn->gen->ptr[imq_net_id] = &tn->inet;
 	rcu_assign_pointer(tn->net.gen, tn->gen);
+	tn->net.nf.imq = &tn->nf;
 
 	return tn;
 }
@@ -121,7 +123,7 @@ static void imq_test_store(struct kunit *test, struct imq_test_net *tn,
 			   u16 index, void *entry)
 {
 	KUNIT_ASSERT_EQ(test, 0, xa_reserve(&tn->inet.devs, index, GFP_KERNEL));
-	imq_index_set(&tn->inet, index, entry);
+	imq_index_set(&tn->net, index, entry);
 }
 
 static void imq_test_choose(struct kunit *test)
@@ -169,7 +171,7 @@ static void imq_test_choose_full(struct kunit *test)
 	rtnl_lock();
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			imq_index_choose(&tn->net, "shape", NULL, &extack));
-	imq_index_set(&tn->inet, NF_IMQ_INDEX_MAX, NULL);
+	imq_index_set(&tn->net, NF_IMQ_INDEX_MAX, NULL);
 	KUNIT_EXPECT_EQ(test, NF_IMQ_INDEX_MAX,
 			imq_index_choose(&tn->net, "shape", NULL, &extack));
 	rtnl_unlock();
@@ -181,9 +183,7 @@ static void imq_test_choose_full(struct kunit *test)
 
 static void imq_test_find(struct kunit *test)
 {
-	static const u16 index[] = {
-		0, 3, IMQ_NUM_DIRECT - 1, IMQ_NUM_DIRECT, NF_IMQ_INDEX_MAX,
-	};
+	static const u16 index[] = { 0, 3, 16, NF_IMQ_INDEX_MAX };
 	struct imq_test_net *tn = imq_test_net(test);
 	struct imq_test_net *other = imq_test_net(test);
 	int i;
@@ -195,7 +195,7 @@ static void imq_test_find(struct kunit *test)
 		KUNIT_EXPECT_PTR_EQ(test, imq_find(&tn->net, index[i]),
 				    (void *)tn);
 		KUNIT_EXPECT_NULL(test, imq_find(&other->net, index[i]));
-		imq_index_set(&tn->inet, index[i], NULL);
+		imq_index_set(&tn->net, index[i], NULL);
 		KUNIT_EXPECT_NULL(test, imq_find(&tn->net, index[i]));
 	}
 	rtnl_unlock();

@@ -52,12 +52,6 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/imq.h>
 
-struct nf_imq_net {
-	atomic_long_t no_device;	/* accepted: no device with the index */
-	atomic_long_t no_driver;	/* accepted: imq is not loaded */
-	atomic_long_t no_memory;	/* accepted: could not be marked */
-};
-
 static unsigned int nf_imq_net_id __read_mostly;
 
 static const struct nf_imq_ops __rcu *nf_imq_ops __read_mostly;
@@ -932,9 +926,7 @@ EXPORT_SYMBOL_GPL(nf_imq_resume);
 
 static void nf_imq_no_driver(struct net *net)
 {
-	struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
-
-	atomic_long_inc(&inet->no_driver);
+	atomic_long_inc(&net->nf.imq->no_driver);
 	if (!test_and_set_bit(0, &nf_imq_no_driver_logged))
 		pr_warn("driver is not loaded, packets pass unshaped\n");
 }
@@ -949,9 +941,8 @@ static void nf_imq_no_driver(struct net *net)
 void nf_imq_no_device(struct net *net, u32 index)
 {
 	const struct nf_imq_ops *ops = rcu_dereference(nf_imq_ops);
-	struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
 
-	atomic_long_inc(&inet->no_device);
+	atomic_long_inc(&net->nf.imq->no_device);
 	if (ops && index <= NF_IMQ_INDEX_MAX)
 		ops->missing(net, index);
 }
@@ -1081,6 +1072,15 @@ static bool nf_imq_down(const struct net_device *imq)
 	       &noop_qdisc;
 }
 
+static struct net_device *nf_imq_find(const struct net *net, u16 index,
+				      const struct nf_imq_ops *ops)
+{
+	if (unlikely(index >= NF_IMQ_NUM_DIRECT))
+		return ops->find(net, index);
+
+	return rcu_dereference(net->nf.imq->direct[index]);
+}
+
 /* The device to queue to; NULL, and accounted, if the packet goes on as it is */
 static struct net_device *nf_imq_device(struct sk_buff *skb,
 					const struct nf_hook_state *state,
@@ -1094,7 +1094,7 @@ static struct net_device *nf_imq_device(struct sk_buff *skb,
 		return NULL;
 	}
 
-	imq = ops->find(state->net, index);
+	imq = nf_imq_find(state->net, index, ops);
 	if (unlikely(!imq)) {
 		trace_imq_bypass(skb, NULL, NF_IMQ_COUNTERS);
 		nf_imq_no_device(state->net, index);
@@ -1223,15 +1223,20 @@ int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
 {
 	const struct nf_imq_ops *ops = rcu_dereference(nf_imq_ops);
 	struct net_device *imq;
+	bool bh;
 	int ret;
 
 	imq = nf_imq_device(skb, state, ops, verdict >> NF_VERDICT_QBITS);
 	if (!imq)
 		return 1;
 
-	local_bh_disable();
+	/* off already, for what has been received */
+	bh = !softirq_count();
+	if (bh)
+		local_bh_disable();
 	ret = nf_imq_xmit(skb, imq, state, e, index, ops);
-	local_bh_enable();
+	if (bh)
+		local_bh_enable();
 
 	return ret;
 }
@@ -1251,9 +1256,7 @@ void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 
 	ext = nf_imq_ext_new(skb);
 	if (unlikely(!ext)) {
-		struct nf_imq_net *inet = net_generic(net, nf_imq_net_id);
-
-		atomic_long_inc(&inet->no_memory);
+		atomic_long_inc(&net->nf.imq->no_memory);
 		return;
 	}
 
@@ -1276,6 +1279,21 @@ void nf_imq_register(const struct nf_imq_ops *ops)
 	rcu_assign_pointer(nf_imq_ops, ops);
 }
 EXPORT_SYMBOL_GPL(nf_imq_register);
+
+/**
+ * nf_imq_set_device - a device has come or gone
+ * @net: its namespace
+ * @index: its index
+ * @dev: the device, or NULL
+ *
+ * Context: under RTNL. It is freed a grace period after it has gone.
+ */
+void nf_imq_set_device(struct net *net, u16 index, struct net_device *dev)
+{
+	if (index < NF_IMQ_NUM_DIRECT)
+		rcu_assign_pointer(net->nf.imq->direct[index], dev);
+}
+EXPORT_SYMBOL_GPL(nf_imq_set_device);
 
 /**
  * nf_imq_unregister - the driver is going
@@ -1319,8 +1337,7 @@ static int __init nf_imq_watch_modules(void)
 #ifdef CONFIG_PROC_FS
 static int nf_imq_proc_show(struct seq_file *seq, void *v)
 {
-	struct nf_imq_net *inet = net_generic(seq_file_single_net(seq),
-					      nf_imq_net_id);
+	struct nf_imq_net *inet = seq_file_single_net(seq)->nf.imq;
 
 	seq_printf(seq, "no_device %ld\n", atomic_long_read(&inet->no_device));
 	seq_printf(seq, "no_driver %ld\n", atomic_long_read(&inet->no_driver));
@@ -1332,6 +1349,7 @@ static int nf_imq_proc_show(struct seq_file *seq, void *v)
 
 static int __net_init nf_imq_net_init(struct net *net)
 {
+	net->nf.imq = net_generic(net, nf_imq_net_id);
 #ifdef CONFIG_PROC_FS
 	if (!proc_create_net_single("nf_imq", 0440, net->nf.proc_netfilter,
 				    nf_imq_proc_show, NULL))

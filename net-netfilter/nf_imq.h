@@ -8,6 +8,7 @@
 #include <linux/percpu-defs.h>
 #include <linux/skbuff.h>
 
+struct net;
 struct net_device;
 
 #define NF_IMQ_INDEX_MAX	U16_MAX
@@ -171,9 +172,29 @@ enum nf_imq_counter {
 	NF_IMQ_COUNTERS,
 };
 
+/* Devices with indexes below this are found without a call of the driver and a look
+ * into its tree, which would take some 150 instructions for each packet.
+ */
+#define NF_IMQ_NUM_DIRECT	16
+
+/**
+ * struct nf_imq_net - a namespace
+ * @no_device: packets that passed unshaped: there was no device with the index
+ * @no_driver: likewise: imq was not loaded
+ * @no_memory: likewise: they could not be marked
+ * @direct: the first devices, by index; written under RTNL, read under RCU
+ */
+struct nf_imq_net {
+	atomic_long_t		no_device;
+	atomic_long_t		no_driver;
+	atomic_long_t		no_memory;
+	struct net_device __rcu	*direct[NF_IMQ_NUM_DIRECT];
+};
+
 /**
  * struct nf_imq_ops - the driver, as seen from netfilter
- * @find: device with this index, or NULL; called under rcu_read_lock()
+ * @find: device with this index, or NULL; called under rcu_read_lock(). Not for
+ *	those that nf_imq_set_device() has told of and nf_imq.c finds by itself
  * @missing: a packet asked for an index that has no device; same context
  * @count: add one to a counter of a device that @find returned; same context
  */
@@ -193,6 +214,7 @@ DECLARE_PER_CPU(struct nf_imq_own, nf_imq_own);
 
 /* nf_imq.c, for the driver */
 void nf_imq_register(const struct nf_imq_ops *ops);
+void nf_imq_set_device(struct net *net, u16 index, struct net_device *dev);
 void nf_imq_unregister(void);
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
 bool __nf_imq_ct_shared(const struct sk_buff *skb);

@@ -436,6 +436,44 @@ static void nf_imq_test_fit(struct kunit *test)
 	skb->dev = NULL;
 }
 
+static struct net_device *nf_imq_test_ops_find(const struct net *net, u16 index)
+{
+	return (void *)net + index;
+}
+
+/* The first devices of a namespace, and only those, are found without the driver,
+ * until they have gone.
+ */
+static void nf_imq_test_find(struct kunit *test)
+{
+	static const struct nf_imq_ops ops = { .find = nf_imq_test_ops_find };
+	struct {
+		struct net		net;
+		struct nf_imq_net	nf;
+	} *tn;
+	void *dev = test;	/* anything stands for a device */
+	int i;
+
+	tn = kunit_kcalloc(test, 2, sizeof(*tn), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, tn);
+	for (i = 0; i < 2; i++)
+		tn[i].net.nf.imq = &tn[i].nf;
+
+	rcu_read_lock();
+	for (i = 0; i < NF_IMQ_NUM_DIRECT; i++) {
+		KUNIT_EXPECT_NULL(test, nf_imq_find(&tn->net, i, &ops));
+		nf_imq_set_device(&tn->net, i, dev);
+		KUNIT_EXPECT_PTR_EQ(test, nf_imq_find(&tn->net, i, &ops), dev);
+		KUNIT_EXPECT_NULL(test, nf_imq_find(&tn[1].net, i, &ops));
+		nf_imq_set_device(&tn->net, i, NULL);
+		KUNIT_EXPECT_NULL(test, nf_imq_find(&tn->net, i, &ops));
+	}
+	nf_imq_set_device(&tn->net, i, dev);
+	KUNIT_EXPECT_PTR_EQ(test, (void *)nf_imq_find(&tn->net, i, &ops),
+			    (void *)&tn->net + i);
+	rcu_read_unlock();
+}
+
 struct nf_imq_errno_case {
 	const char *name;
 	u8 pf;
@@ -964,6 +1002,7 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE(nf_imq_test_mark_clone),
 	KUNIT_CASE(nf_imq_test_spare),
 	KUNIT_CASE(nf_imq_test_spares),
+	KUNIT_CASE(nf_imq_test_find),
 	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
 	KUNIT_CASE(nf_imq_test_state_sk),
 	KUNIT_CASE(nf_imq_test_skb_sk),
