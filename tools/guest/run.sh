@@ -189,7 +189,7 @@ share_9p() {
 # No cmpxchg16b, which the allocator uses: qemu 7.2 leaves part of an address in the
 # flags (helper_cmpxchg16b_unlocked() computes them by a stale cc_op), and an interrupt
 # right behind it returns with those: single step, nested task, double fault. With one
-# processor that counts instructions it has never been seen, and is part of the figures.
+# processor that counts instructions it is rare, and is part of the figures.
 start_qemu() {
 	local fs=() s cpu=max,cx16=off
 
