@@ -439,7 +439,7 @@ bridge_deleted() {
 	bridge_rules forward
 	r tc qdisc add dev imq0 root netem delay 1s limit 10000
 	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
-	wait_for 8 queued imq0 20
+	wait_for 20 queued imq0 20
 	at_most 5 ip -n "$R" link del br0
 	sleep 1.2
 	out=$(udp_load_end)
@@ -464,11 +464,11 @@ port_taken() {
 		type filter hook prerouting priority 0; iifname { p1, br0 } imq todev 0; }; }"
 	r tc qdisc add dev imq0 root netem delay 1s limit 10000
 	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
-	wait_for 8 queued imq0 20
+	wait_for 20 queued imq0 20
 	r ip link set p1 nomaster
 	r ip link add link p1 name mv0 type macvlan mode bridge ||
 		skip "the kernel has no macvlan"
-	wait_for 5 not_queued imq0
+	wait_for 10 not_queued imq0
 	out=$(udp_load_end)
 	equal "duplicates, damaged" "$(field dup "$out") $(field bad "$out")" "0 0"
 	within "imq0: drop_dev" "$(stat_of "$R" imq0 drop_dev)" 20 100000
