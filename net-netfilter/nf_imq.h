@@ -5,6 +5,7 @@
 #include <linux/atomic.h>
 #include <linux/if_vlan.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/percpu-defs.h>
 #include <linux/skbuff.h>
 
