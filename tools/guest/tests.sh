@@ -149,8 +149,8 @@ guest_test() {
 	ynl-guest) args=("$(tools/sources.sh linux)") ;;
 	esac
 	[[ " $simulated_tests " != *" $name "* ]] || set -- "$@" --append "$IMQ_SIMULATED"
-	run_guest "$group" "$name" "$kernel" --env "IPTABLES_SRC=$iptables_src" --env "IPROUTE2_SRC=$iproute2_src" \
-		"${prefixes[@]}" "$@" -- "$f" "${args[@]}"
+	run_guest "$group" "$name" "$kernel" --env "IPTABLES_SRC=$iptables_src" \
+		--env "IPROUTE2_SRC=$iproute2_src" "${prefixes[@]}" "$@" -- "$f" "${args[@]}"
 }
 
 # Versions of the tools that are tested beside the default ones, where there is
