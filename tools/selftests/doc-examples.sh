@@ -154,6 +154,7 @@ needed() {
 		[[ ,$names, == *",$2,"* ]] || continue
 		text=$(cat "$1/$n")
 		case $type in nft|json) have_nft ;; esac
+		[[ $text != *"nft -f"* ]] || have_nft
 		[[ $text != *iptables* ]] || have_xt iptables
 		[[ $text != *"type imq index"* ]] || have_ip_index
 		[[ $text != *tcpdump* ]] || have tcpdump
