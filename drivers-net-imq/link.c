@@ -63,9 +63,9 @@ static const struct nf_imq_ops imq_nf_ops = {
 /* Index */
 
 /* Takes the index given by the user, else the one in the name, else the lowest
- * free one.
+ * free one. A name that was @generated means none that is in use.
  */
-static int imq_index_choose(struct net *net, const char *name,
+static int imq_index_choose(struct net *net, const char *name, bool generated,
 			    const struct nlattr *attr,
 			    struct netlink_ext_ack *extack)
 {
@@ -84,13 +84,14 @@ static int imq_index_choose(struct net *net, const char *name,
 	if (!strncmp(name, "imq", 3) && isdigit(name[3]) &&
 	    !kstrtouint(name + 3, 10, &index) &&
 	    index <= NF_IMQ_INDEX_MAX) {
-		if (imq_find(net, index)) {
+		if (!imq_find(net, index))
+			return index;
+		if (!generated) {
 			NL_SET_ERR_MSG_FMT(extack,
 					   "index %u, as the name says, is in use: give another one",
 					   index);
 			return -EEXIST;
 		}
-		return index;
 	}
 
 	for (index = 0; index <= NF_IMQ_INDEX_MAX; index++)
@@ -168,15 +169,16 @@ static int imq_newlink(struct net *src_net, struct net_device *dev,
 		       struct nlattr *tb[], struct nlattr *data[],
 		       struct netlink_ext_ack *extack)
 {
+	bool generated = strchr(dev->name, '%');
 	int index, err;
 
-	if (strchr(dev->name, '%')) {
+	if (generated) {
 		err = dev_alloc_name(dev, dev->name);
 		if (err < 0)
 			return err;
 	}
 
-	index = imq_index_choose(dev_net(dev), dev->name,
+	index = imq_index_choose(dev_net(dev), dev->name, generated,
 				 data ? data[IFLA_IMQ_INDEX] : NULL, extack);
 	if (index < 0)
 		return index;

@@ -10,6 +10,7 @@ struct imq_choose_case {
 
 	/* input */
 	const char *dev;
+	bool generated;
 	u32 attr;		/* or NONE */
 	u16 taken[4];
 	unsigned int num_taken;
@@ -60,6 +61,15 @@ static const struct imq_choose_case imq_choose_cases[] = {
 		.taken = { 7 }, .num_taken = 1,
 		.index = -EEXIST,
 		.message = "index 7, as the name says, is in use: give another one",
+	}, {
+		.name = "number of a generated name",
+		.dev = "imq7", .generated = true, .attr = NONE,
+		.index = 7,
+	}, {
+		.name = "number of a generated name is taken",
+		.dev = "imq0", .generated = true, .attr = NONE,
+		.taken = { 0, 1 }, .num_taken = 2,
+		.index = 2,
 	}, {
 		.name = "given",
 		.dev = "shape", .attr = 9,
@@ -146,7 +156,7 @@ static void imq_test_choose(struct kunit *test)
 		imq_test_store(test, tn, c->taken[i], tn);
 
 	rtnl_lock();
-	index = imq_index_choose(&tn->net, c->dev,
+	index = imq_index_choose(&tn->net, c->dev, c->generated,
 				 c->attr == NONE ? NULL : &attr.nla, &extack);
 	rtnl_unlock();
 	KUNIT_EXPECT_EQ(test, index, c->index);
@@ -170,10 +180,12 @@ static void imq_test_choose_full(struct kunit *test)
 		imq_test_store(test, tn, i, tn);
 	rtnl_lock();
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			imq_index_choose(&tn->net, "shape", NULL, &extack));
+			imq_index_choose(&tn->net, "shape", false, NULL,
+					 &extack));
 	imq_index_set(&tn->net, NF_IMQ_INDEX_MAX, NULL);
 	KUNIT_EXPECT_EQ(test, NF_IMQ_INDEX_MAX,
-			imq_index_choose(&tn->net, "shape", NULL, &extack));
+			imq_index_choose(&tn->net, "shape", false, NULL,
+					 &extack));
 	rtnl_unlock();
 
 	KUNIT_ASSERT_NOT_NULL(test, extack._msg);

@@ -47,6 +47,11 @@ index_taken() {
 		"EEXIST index 5, as the name says, is in use: give another one"
 	equal "add imq5, index 6" "$(netlink link-add imq5 index=6)" ok
 	equal "devices" "$(r ip -o link show type imq | wc -l)" 2
+
+	# A name that the kernel makes is no wish for its number.
+	equal "add c, index 0" "$(netlink link-add c index=0)" ok
+	r ip link add type imq
+	equal "index of imq0: the lowest free one" "$(netlink link-index imq0)" 1
 }
 
 index_out_of_range() {
