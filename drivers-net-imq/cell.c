@@ -28,6 +28,11 @@
 #define IMQ_FLOW_BITS	10
 #define IMQ_FLOW_WAYS	4
 
+/* A cell with more packets takes one at a time of each device: its own packets wait
+ * behind all others, and there can be many devices.
+ */
+#define IMQ_CELL_LONG	1024
+
 /**
  * struct imq_flow - where the packets of a flow wait
  * @key: of the flow and the device
@@ -140,7 +145,8 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 	if (!pcpu->waiting)
 		atomic_inc(&imq->cells);
 	WRITE_ONCE(pcpu->waiting, pcpu->waiting + 1);
-	full = pcpu->waiting >= IMQ_WAITING_MAX;
+	full = pcpu->waiting >= IMQ_WAITING_MAX ||
+	       skb_queue_len(&cell->queue) > IMQ_CELL_LONG;
 	if (full) {
 		pcpu->full = true;
 		netif_tx_stop_queue(skb_get_tx_queue(dev, skb));
@@ -311,7 +317,8 @@ static void imq_cell_done(struct imq_cell *cell, struct net_device *dev,
 	/* Pairs with imq_flow_waits(). */
 	smp_store_release(&cell->done, cell->done + n);
 	imq_waited(dev, pcpu, n);
-	wake = pcpu->full && pcpu->waiting < IMQ_WAITING_MAX;
+	/* Not for each packet: there may be many queues. */
+	wake = pcpu->full && pcpu->waiting <= IMQ_WAITING_MAX / 2;
 	if (wake)
 		pcpu->full = false;
 	spin_unlock(&cell->queue.lock);

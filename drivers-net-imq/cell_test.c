@@ -287,6 +287,41 @@ static void imq_test_full(struct kunit *test)
 	local_bh_enable();
 }
 
+/* In a long cell, a device stops its tx queue with each packet. */
+static void imq_test_long(struct kunit *test)
+{
+	struct net_device *other = imq_test_dev(test);
+	struct net_device *dev = imq_test_dev(test);
+	struct netdev_queue *txq = netdev_get_tx_queue(dev, 0);
+	struct sk_buff_head packets;
+	struct imq_cell *cell;
+	struct sk_buff *skb;
+	int i;
+
+	__skb_queue_head_init(&packets);
+	for (i = 0; i < IMQ_CELL_LONG; i++)
+		__skb_queue_tail(&packets, imq_test_skb(test, other, 1));
+	skb = imq_test_skb(test, dev, 1);
+
+	local_bh_disable();
+	cell = this_cpu_ptr(&imq_cells);
+	while (!skb_queue_empty(&packets))
+		imq_test_xmit(other, __skb_dequeue(&packets), 0);
+	imq_test_xmit(dev, skb, 0);
+	KUNIT_EXPECT_TRUE(test, netif_tx_queue_stopped(txq));
+
+	/* until it has gone on; to wake the queue takes a qdisc */
+	KUNIT_EXPECT_PTR_EQ(test, skb_peek_tail(&cell->queue), skb);
+	__skb_unlink(skb, &cell->queue);
+	kfree_skb(skb);
+	netif_tx_start_queue(txq);
+	KUNIT_EXPECT_TRUE(test, imq_pcpu_of(dev, cell->cpu)->full);
+	imq_cell_done(cell, dev, 1);
+	KUNIT_EXPECT_FALSE(test, imq_pcpu_of(dev, cell->cpu)->full);
+	imq_cells_purge(other);
+	local_bh_enable();
+}
+
 /* A device that goes takes its packets, and no others. */
 static void imq_test_purge(struct kunit *test)
 {
@@ -332,6 +367,7 @@ static struct kunit_case imq_cell_test_cases[] = {
 	KUNIT_CASE(imq_test_key),
 	KUNIT_CASE(imq_test_flows),
 	KUNIT_CASE(imq_test_full),
+	KUNIT_CASE(imq_test_long),
 	KUNIT_CASE(imq_test_purge),
 	KUNIT_CASE(imq_test_foreign),
 	{}
