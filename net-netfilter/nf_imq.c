@@ -397,6 +397,26 @@ static void nf_imq_save_gso(const struct sk_buff *skb, struct nf_imq_ext *ext)
 		ext->flags |= NF_IMQ_F_JUMBO;
 }
 
+/* What those behind the hook read without a look at the length: it was looked at
+ * when the packet came in. ip_local_deliver_finish() pulls a header that way.
+ */
+static u16 nf_imq_need(const struct sk_buff *skb, const struct nf_imq_ext *ext)
+{
+	int need = -ext->pulled;
+
+	if (ext->protocol == htons(ETH_P_IP))
+		need = max(need, ext->nhoff + (int)sizeof(struct iphdr));
+	else if (ext->protocol == htons(ETH_P_IPV6))
+		need = max(need, ext->nhoff + (int)sizeof(struct ipv6hdr));
+
+	/* Elsewhere it may be anything. */
+	if ((ext->pf == NFPROTO_IPV4 || ext->pf == NFPROTO_IPV6) &&
+	    ext->thoff <= (int)skb->len)
+		need = max(need, (int)ext->thoff);
+
+	return clamp(need, 0, (int)skb->len);
+}
+
 static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
 	ext->pulled = 0;
@@ -411,6 +431,8 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 	ext->mac_len = skb->mac_len;
 	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
 						     NF_IMQ_UNSET;
+	ext->need = nf_imq_need(skb, ext);
+	ext->room = max3(0, (int)ext->pulled, (int)ext->mac_off);
 
 	if (skb_is_gso(skb))
 		nf_imq_save_gso(skb, ext);
@@ -616,7 +638,7 @@ static bool nf_imq_restore_mac(struct sk_buff *skb,
 	}
 
 	if (ext->flags & NF_IMQ_F_MAC_HEADER && !skb_is_gso(skb)) {
-		if (skb_cow_head(skb, ext->mac_off))
+		if (skb_cow_head(skb, ext->room))
 			return false;
 		memcpy(skb->data - ext->mac_off, ext->mac, ext->mac_off);
 	}
@@ -1073,7 +1095,9 @@ static bool nf_imq_fit_packet(struct sk_buff *skb,
 	return skb_frags_readable(skb);
 }
 
-/* Not quite !IFF_UP: that is cleared after the qdiscs are gone. */
+/* Not quite !IFF_UP: that is cleared after the qdiscs are gone. Those of all queues
+ * go at the same time; one that somebody takes away below mq counts as well.
+ */
 static bool nf_imq_down(const struct net_device *imq)
 {
 	return rcu_access_pointer(netdev_get_tx_queue(imq, 0)->qdisc) ==
@@ -1211,6 +1235,19 @@ static int nf_imq_xmit(struct sk_buff *skb, struct net_device *imq,
 	return 1;
 }
 
+/* A packet that was marked, and passes unshaped, needs its extension no more. */
+static void nf_imq_unmark(struct sk_buff *skb)
+{
+	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+
+	if (!ext || ext->flags)
+		return;
+
+	local_bh_disable();
+	nf_imq_ext_del(skb, ext);
+	local_bh_enable();
+}
+
 /**
  * nf_imq_queue - send a packet through an imq device
  * @skb: packet
@@ -1235,8 +1272,10 @@ int nf_imq_queue(struct sk_buff *skb, const struct nf_hook_state *state,
 	int ret;
 
 	imq = nf_imq_device(skb, state, ops, verdict >> NF_VERDICT_QBITS);
-	if (!imq)
+	if (!imq) {
+		nf_imq_unmark(skb);
 		return 1;
+	}
 
 	/* off already, for what has been received */
 	bh = !softirq_count();
@@ -1265,6 +1304,7 @@ void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index)
 	ext = nf_imq_ext_new(skb);
 	if (unlikely(!ext)) {
 		atomic_long_inc(&net->nf.imq->no_memory);
+		skb_ext_del(skb, SKB_EXT_IMQ);	/* an earlier mark */
 		return;
 	}
 

@@ -222,6 +222,43 @@ local_traffic() {
 	counters imq1 0 "$n"
 }
 
+# What was marked for a device that is down carries no mark to where it waits.
+marks_gone() {
+	local before
+
+	have_xt "$1"
+	topology
+	r "$1" -t mangle -A PREROUTING -p udp -j IMQ --todev 0
+	r ip link set imq0 down
+	before=$(objects skbuff_ext_cache)
+	background reader ip netns exec "$R" python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.0.1.1", 5001))
+print("ready", flush=True)
+time.sleep(60)'
+	wait_for 5 grep -q ready "$imq_tmp/out.reader"
+	h1 python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(200):
+    s.sendto(b"x", ("10.0.1.1", 5001))'
+	wait_for 5 waiting "$R" 200 || fail "in the socket: $(r ss -uanH sport = 5001)"
+	within "imq0: bypass_down" "$(stat_of "$R" imq0 bypass_down)" 200 210
+	within "extensions: $before, and now" "$(objects skbuff_ext_cache)" \
+		0 $((before + IMQ_KEPT))
+}
+
+# waiting NETNS PACKETS: at least so many, of 256 bytes of memory or more, are in the
+# socket with port 5001.
+waiting() {
+	local bytes
+
+	bytes=$(ip netns exec "$1" cat /proc/net/udp |
+		awk '$2 ~ /:1389$/ { split($5, q, ":"); print q[2] }')
+	[ $((16#${bytes:-0})) -ge $(($2 * 256)) ]
+}
+
 imq_begin
 for front_end in iptables-legacy iptables-nft nft; do
 	imq_test "F6 $front_end, device down" device_down "$front_end"
@@ -230,4 +267,5 @@ for front_end in iptables-legacy iptables-nft nft; do
 	imq_test "F6 $front_end, traffic of the router itself" local_traffic "$front_end"
 done
 imq_test "F6 nft, index out of range in a register" index_too_large
+imq_test "F6 iptables-legacy, no mark stays with a packet" marks_gone iptables-legacy
 imq_end

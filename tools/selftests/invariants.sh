@@ -94,7 +94,7 @@ mirred_from_imq() {
 	foreign_is imq1 40
 }
 
-# changed direct|deferred ACTION...: a tc action on imq0 that takes from its packets
+# changed direct|deferred ACTION...: tc actions on imq0 that take from its packets
 # what those behind the hook rely on: they are no more its own.
 changed() {
 	local how=$1 out
@@ -109,7 +109,7 @@ changed() {
 	r tc qdisc add dev imq0 clsact || skip "the kernel has no clsact"
 	r tc filter add dev imq0 egress protocol all matchall action "$@" ||
 		skip "the kernel has no act_$1"
-	out=$(udp --idle 200 "from=$H1,to=$W,dst=198.51.100.2,count=20")
+	out=$(udp --idle 200 "from=$H1,to=$W,dst=198.51.100.2,count=20,size=40")
 	equal "delivered" "$(field got "$out")" 0
 	equal "imq0: entered" "$(entered "$R" imq0)" 20
 	foreign_is imq0 20
@@ -118,6 +118,17 @@ changed() {
 	equal "delivered, unchanged" "$(field got "$out")" 20
 	equal "imq0: left" "$(left "$R" imq0)" 20
 	equal "imq0: foreign" "$(stat_of "$R" imq0 foreign)" 20
+}
+
+# headers_taken direct|deferred: of 68 bytes, 16 are left, which are nominally IP.
+headers_taken() {
+	local i pops=()
+
+	for ((i = 0; i < 13; i++)); do
+		pops+=(pipe action mpls pop protocol mpls_uc)
+	done
+	changed "$1" mpls push protocol mpls_uc label 7 "${pops[@]}" \
+		pipe action mpls pop protocol ip
 }
 
 # What a packet carries -----------------------------------------------------
@@ -245,6 +256,7 @@ for how in direct deferred; do
 	imq_test "F27 the route taken off inside imq0, $how" changed "$how" tunnel_key unset
 	imq_test "F27 another protocol inside imq0, $how" \
 		changed "$how" mpls push protocol mpls_uc label 7
+	imq_test "F27 headers taken off inside imq0, $how" headers_taken "$how"
 done
 imq_test "unmodified, direct" unmodified direct
 imq_test "unmodified, deferred" unmodified deferred
