@@ -9,7 +9,9 @@
 # it would take twice as long.) After the last patch, also the files that the series touches once more with W=1 and
 # sparse, for warnings that they don't have without the series; and a kernel with
 # nothing that IMQ can do without. One line per build, in TAP: "ok", "not ok",
-# "ok ... # SKIP reason". Exit status 1 if one failed.
+# "ok ... # SKIP reason". Exit status 1 if one failed. If none does, the lines are
+# kept, and nothing is built again from the same source, patches, configurations,
+# scripts and compiler.
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -19,6 +21,19 @@ set -euo pipefail
 [ $# -eq 0 ] || usage
 mapfile -t patches < <(series_patches)
 under=("${patches[@]/#/$IMQ_TOP/patches/}")
+src=$("$IMQ_TOP/tools/sources.sh" linux)
+key=$(cd "$IMQ_TOP" && hash_text "$(source_id "$src")" "$(gcc --version)" "$(sparse --version 2>&1)" \
+	"$(hash_files "$(basename "$(series_file)")" "${patches[@]/#/patches/}" \
+		tools/lib.sh tools/kernel/*.sh tools/kernel/config/*)")
+kept=$IMQ_CACHE/each-patch/${key:0:12}
+if [ -f "$kept" ]; then
+	touch "$kept"
+	exec cat "$kept"
+fi
+mkdir -p "${kept%/*}"
+exec > >(tee "$kept.$$")
+tee_pid=$!
+
 n=0 failed=0
 result() {
 	n=$((n + 1))
@@ -93,9 +108,8 @@ check() {
 	result "$status" "no warnings with $what"
 }
 
-src=$("$IMQ_TOP/tools/sources.sh" linux)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$kept.$$"' EXIT
 check W=1 W=1
 if command -v sparse >/dev/null; then
 	check sparse C=2
@@ -104,4 +118,7 @@ else
 	echo "ok $n - no warnings with sparse # SKIP sparse is not installed"
 fi
 echo "1..$n"
+exec >&-
+wait "$tee_pid"
+[ "$failed" != 0 ] || mv "$kept.$$" "$kept"
 exit "$failed"
