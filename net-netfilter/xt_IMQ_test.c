@@ -115,7 +115,10 @@ static const struct xt_imq_chains_case xt_imq_chains_cases[] = {
 
 KUNIT_ARRAY_PARAM_DESC(xt_imq_chains, xt_imq_chains_cases, name);
 
-/* What the parameters have made of the module, to be put back */
+/* What the parameters have made of the module, to be put back. Nobody else looks at
+ * it meanwhile: the tests run at boot, before there is a process that could add a
+ * rule. (KUnit calls init and exit from two threads: no mutex can be held.)
+ */
 struct xt_imq_saved {
 	char		*behavior;
 	char		*hook_chains[NF_INET_NUMHOOKS];
@@ -134,7 +137,6 @@ static int __init xt_imq_test_init(struct kunit *test)
 	if (!s)
 		return -ENOMEM;
 
-	mutex_lock(&xt_imq_mutex);
 	s->behavior = behavior;
 	memcpy(s->hook_chains, hook_chains, sizeof(hook_chains));
 	s->num_hook_chains = num_hook_chains;
@@ -161,7 +163,6 @@ static void __init xt_imq_test_exit(struct kunit *test)
 	num_hook_tables = s->num_hook_tables;
 	memcpy(xt_imq_ops, s->ops, sizeof(xt_imq_ops));
 	xt_imq_num_ops = s->num_ops;
-	mutex_unlock(&xt_imq_mutex);
 }
 
 static void __init xt_imq_test_places(struct kunit *test,
