@@ -255,7 +255,8 @@ imq_test "F27 mirred from one imq to another" mirred_from_imq
 for how in direct deferred; do
 	imq_test "F27 the route taken off inside imq0, $how" changed "$how" tunnel_key unset
 	imq_test "F27 another protocol inside imq0, $how" \
-		changed "$how" mpls push protocol mpls_uc label 7
+		changed "$how" mpls push protocol mpls_uc label 7 \
+		pipe action mpls pop protocol mpls_uc
 	imq_test "F27 headers taken off inside imq0, $how" headers_taken "$how"
 done
 imq_test "unmodified, direct" unmodified direct
