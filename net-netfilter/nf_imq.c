@@ -397,26 +397,6 @@ static void nf_imq_save_gso(const struct sk_buff *skb, struct nf_imq_ext *ext)
 		ext->flags |= NF_IMQ_F_JUMBO;
 }
 
-/* What those behind the hook read without a look at the length: it was looked at
- * when the packet came in. ip_local_deliver_finish() pulls a header that way.
- */
-static u16 nf_imq_need(const struct sk_buff *skb, const struct nf_imq_ext *ext)
-{
-	int need = -ext->pulled;
-
-	if (ext->protocol == htons(ETH_P_IP))
-		need = max(need, ext->nhoff + (int)sizeof(struct iphdr));
-	else if (ext->protocol == htons(ETH_P_IPV6))
-		need = max(need, ext->nhoff + (int)sizeof(struct ipv6hdr));
-
-	/* Elsewhere it may be anything. */
-	if ((ext->pf == NFPROTO_IPV4 || ext->pf == NFPROTO_IPV6) &&
-	    ext->thoff <= (int)skb->len)
-		need = max(need, (int)ext->thoff);
-
-	return clamp(need, 0, (int)skb->len);
-}
-
 static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
 	ext->pulled = 0;
@@ -431,8 +411,8 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 	ext->mac_len = skb->mac_len;
 	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
 						     NF_IMQ_UNSET;
-	ext->need = nf_imq_need(skb, ext);
-	ext->room = max3(0, (int)ext->pulled, (int)ext->mac_off);
+	ext->data = skb->data;
+	ext->tail = skb->tail;
 
 	if (skb_is_gso(skb))
 		nf_imq_save_gso(skb, ext);
@@ -595,6 +575,47 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 	return true;
 }
 
+/* What those behind the hook read without a look at the length: it was looked at
+ * when the packet came in. ip_local_deliver_finish() pulls a header that way.
+ */
+static unsigned int nf_imq_need(const struct nf_imq_ext *ext)
+{
+	int need = max(-ext->pulled, 0);
+
+	if (ext->protocol == htons(ETH_P_IP))
+		need = max(need, ext->nhoff + (int)sizeof(struct iphdr));
+	else if (ext->protocol == htons(ETH_P_IPV6))
+		need = max(need, ext->nhoff + (int)sizeof(struct ipv6hdr));
+
+	/* Elsewhere it may be anything. */
+	if (ext->pf == NFPROTO_IPV4 || ext->pf == NFPROTO_IPV6)
+		need = max(need, (int)ext->thoff);
+
+	return need;
+}
+
+/**
+ * nf_imq_has_headers - whether a packet that was changed still has its headers
+ * @skb: packet in ndo_start_xmit()
+ * @ext: its state
+ *
+ * Actions and BPF programs can take bytes from the front of a packet, or add some
+ * until the room for those of its link is used. Segments get a copy of these.
+ *
+ * Return: false if nobody must go on with it.
+ */
+bool nf_imq_has_headers(struct sk_buff *skb, const struct nf_imq_ext *ext)
+{
+	int room = max_t(int, ext->pulled, ext->mac_off);
+
+	if ((int)skb_headroom(skb) < room &&
+	    (skb_is_gso(skb) || !(ext->flags & NF_IMQ_F_MAC_HEADER)))
+		return false;
+
+	return pskb_may_pull(skb, nf_imq_need(ext));
+}
+EXPORT_SYMBOL_GPL(nf_imq_has_headers);
+
 /* Restoring */
 
 static void nf_imq_restore_sk(struct sk_buff *skb, struct nf_imq_ext *ext)
@@ -638,7 +659,7 @@ static bool nf_imq_restore_mac(struct sk_buff *skb,
 	}
 
 	if (ext->flags & NF_IMQ_F_MAC_HEADER && !skb_is_gso(skb)) {
-		if (skb_cow_head(skb, ext->room))
+		if (skb_cow_head(skb, max_t(int, ext->pulled, ext->mac_off)))
 			return false;
 		memcpy(skb->data - ext->mac_off, ext->mac, ext->mac_off);
 	}

@@ -56,6 +56,7 @@ enum {
  * @cb: skb->cb, which belongs to the qdisc in between
  * @net: that of the hook, or of nf_imq_mark(); for comparison, never dereferenced
  * @dst: the packet's route inside the device; for comparison, never dereferenced
+ * @data: skb->data inside the device, likewise
  * @hook_fn: the hook that queued the packet; NULL if it had gone
  * @hook_key: what tells it from others with this function
  * @next_fn: the hook behind it, of its priority, that stays; or NULL
@@ -66,6 +67,7 @@ enum {
  * @fake_dst: route that bridge netfilter lends to bridged packets; or NULL
  * @bridge: its device; for comparison, never dereferenced
  * @tstamp: skb->tstamp, with NF_IMQ_F_RX
+ * @tail: skb->tail
  * @priority: priority of the hook that queued the packet
  * @imq: ifindex of the imq device
  * @dev: ifindex of skb->dev, or 0 for none in this namespace
@@ -80,8 +82,6 @@ enum {
  * @index: index of the imq device
  * @hook_index: where @hook_fn was found in its array, a hint
  * @queue_mapping: skb->queue_mapping
- * @need: bytes behind skb->data inside the device that must still be there
- * @room: bytes in front of it, likewise
  * @mac_len: skb->mac_len
  * @mac_off: skb->data minus mac header, or NF_IMQ_UNSET
  * @thoff: transport header minus skb->data, or NF_IMQ_UNSET
@@ -102,6 +102,7 @@ struct nf_imq_ext {
 	char			cb[sizeof_field(struct sk_buff, cb)] __aligned(8);
 	const void		*net;
 	const void		*dst;
+	const void		*data;
 	nf_hookfn		*hook_fn;
 	u64			hook_key;
 	nf_hookfn		*next_fn;
@@ -117,6 +118,7 @@ struct nf_imq_ext {
 	int			physout;
 #endif
 	ktime_t			tstamp;
+	sk_buff_data_t		tail;
 	int			priority;
 	int			imq;
 	int			dev;
@@ -131,8 +133,6 @@ struct nf_imq_ext {
 	u16			index;
 	u16			hook_index;
 	u16			queue_mapping;
-	u16			need;
-	u16			room;
 	u16			mac_len;
 	s16			mac_off;
 	s16			thoff;
@@ -223,6 +223,7 @@ void nf_imq_set_device(struct net *net, u16 index, struct net_device *dev);
 void nf_imq_unregister(void);
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq);
 bool __nf_imq_ct_shared(const struct sk_buff *skb);
+bool nf_imq_has_headers(struct sk_buff *skb, const struct nf_imq_ext *ext);
 
 /* nf_imq.c, for targets and expressions */
 void nf_imq_mark(struct net *net, struct sk_buff *skb, u16 index);
@@ -276,19 +277,6 @@ static inline bool nf_imq_take_mark(const struct net *net, struct sk_buff *skb,
 	return true;
 }
 
-/* Actions and BPF programs can take bytes from the front of a packet, or add some
- * until the room for those of its link is used. Its segments get a copy of these.
- */
-static inline bool nf_imq_has_headers(struct sk_buff *skb,
-				      const struct nf_imq_ext *ext)
-{
-	if (unlikely(skb_headroom(skb) < ext->room) &&
-	    (skb_is_gso(skb) || !(ext->flags & NF_IMQ_F_MAC_HEADER)))
-		return false;
-
-	return pskb_may_pull(skb, ext->need);
-}
-
 /**
  * nf_imq_ext_of - state of a packet that belongs in an imq device
  * @skb: packet in ndo_start_xmit() of @imq
@@ -314,6 +302,10 @@ static inline struct nf_imq_ext *nf_imq_ext_of(struct sk_buff *skb,
 
 	if (ext->protocol != skb->protocol || ext->dst != skb_dst(skb))
 		return NULL;
+
+	/* mostly it is as it was */
+	if (likely(ext->data == skb->data && ext->tail == skb->tail))
+		return ext;
 
 	return nf_imq_has_headers(skb, ext) ? ext : NULL;
 }

@@ -545,6 +545,7 @@ struct nf_imq_of_case {
 	bool ours;
 	bool other_protocol;
 	bool other_dst;
+	bool changed;
 	bool gso;
 	bool short_by_one;
 	bool no_room;
@@ -560,12 +561,15 @@ static const struct nf_imq_of_case nf_imq_of_cases[] = {
 	  false, true, true },
 	{ "another protocol", NF_IMQ_F_QUEUED, .other_protocol = true },
 	{ "another route", NF_IMQ_F_QUEUED, .other_dst = true },
-	{ "a byte less than needed", NF_IMQ_F_QUEUED, .short_by_one = true },
-	{ "no room for the mac header", NF_IMQ_F_QUEUED, .no_room = true },
+	{ "changed", NF_IMQ_F_QUEUED, .changed = true, .ours = true },
+	{ "a byte less than needed", NF_IMQ_F_QUEUED, .changed = true,
+	  .short_by_one = true },
+	{ "no room for the mac header", NF_IMQ_F_QUEUED, .changed = true,
+	  .no_room = true },
 	{ "no room, of a segment", NF_IMQ_F_QUEUED | NF_IMQ_F_MAC_HEADER,
-	  .no_room = true, .ours = true },
+	  .changed = true, .no_room = true, .ours = true },
 	{ "no room, not segmented", NF_IMQ_F_QUEUED | NF_IMQ_F_MAC_HEADER,
-	  .no_room = true, .gso = true },
+	  .changed = true, .no_room = true, .gso = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_of, nf_imq_of_cases, name);
@@ -586,8 +590,12 @@ static void nf_imq_test_of(struct kunit *test)
 	ext->nhoff = skb_network_offset(skb) + c->moved;
 	ext->protocol = c->other_protocol ? htons(ETH_P_MPLS_UC) : skb->protocol;
 	ext->dst = c->other_dst ? dev : NULL;
-	ext->need = skb->len + c->short_by_one;
-	ext->room = skb_headroom(skb) + c->no_room;
+	ext->data = c->changed ? NULL : skb->data;
+	ext->tail = skb->tail;
+	ext->pf = NFPROTO_IPV4;
+	ext->pulled = 0;
+	ext->thoff = skb->len + c->short_by_one;
+	ext->mac_off = skb_headroom(skb) + c->no_room;
 	skb_shinfo(skb)->gso_size = c->gso;
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_of(skb, dev), c->ours ? ext : NULL);
 }
@@ -599,7 +607,7 @@ struct nf_imq_need_case {
 	int pulled;
 	int nhoff;
 	int thoff;
-	unsigned int need;	/* of 100 bytes */
+	unsigned int need;
 };
 
 static const struct nf_imq_need_case nf_imq_need_cases[] = {
@@ -607,17 +615,15 @@ static const struct nf_imq_need_case nf_imq_need_cases[] = {
 	{ "IPv4 with options", NFPROTO_IPV4, ETH_P_IP, 0, 0, 60, 60 },
 	{ "IPv4, transport header not set", NFPROTO_IPV4, ETH_P_IP, 0, 0,
 	  NF_IMQ_UNSET, 20 },
-	{ "IPv4, transport header elsewhere", NFPROTO_IPV4, ETH_P_IP, 0, 0, 101,
-	  20 },
 	{ "IPv6", NFPROTO_IPV6, ETH_P_IPV6, 0, 0, 40, 40 },
 	{ "IPv6 with an extension header", NFPROTO_IPV6, ETH_P_IPV6, 0, 0, 48,
 	  48 },
 	{ "bridge", NFPROTO_BRIDGE, ETH_P_IP, 0, 0, 60, 20 },
 	{ "bridge, ARP", NFPROTO_BRIDGE, ETH_P_ARP, 0, 0, 0, 0 },
 	{ "ingress, tag in line", NFPROTO_NETDEV, ETH_P_8021Q, -14, 14, 14, 14 },
-	{ "egress", NFPROTO_NETDEV, ETH_P_IPV6, 14, 0, 40, 40 },
+	{ "egress", NFPROTO_NETDEV, ETH_P_IPV6, 14, 0, 60, 40 },
 	{ "egress, header not at its place", NFPROTO_NETDEV, ETH_P_IPV6, 0, 70,
-	  40, 100 },
+	  40, 110 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_need, nf_imq_need_cases, name);
@@ -625,7 +631,6 @@ KUNIT_ARRAY_PARAM_DESC(nf_imq_need, nf_imq_need_cases, name);
 static void nf_imq_test_need(struct kunit *test)
 {
 	const struct nf_imq_need_case *c = test->param_value;
-	struct sk_buff *skb = nf_imq_test_skb(test);
 	struct nf_imq_ext *ext;
 
 	ext = kunit_kzalloc(test, sizeof(*ext), GFP_KERNEL);
@@ -635,8 +640,7 @@ static void nf_imq_test_need(struct kunit *test)
 	ext->pulled = c->pulled;
 	ext->nhoff = c->nhoff;
 	ext->thoff = c->thoff;
-	skb_put(skb, 100 - skb->len);
-	KUNIT_EXPECT_EQ(test, nf_imq_need(skb, ext), c->need);
+	KUNIT_EXPECT_EQ(test, nf_imq_need(ext), c->need);
 }
 
 /* Only the packet of the innermost call is given back to it, once; not one that
@@ -914,8 +918,7 @@ static void nf_imq_test_restore(struct kunit *test)
 						 NULL));
 	KUNIT_EXPECT_EQ(test, skb_network_offset(skb), 0);
 	KUNIT_EXPECT_EQ(test, skb->tstamp, c->rx ? 0 : 12345);
-	KUNIT_EXPECT_EQ(test, ext->need, 20);
-	KUNIT_EXPECT_EQ(test, ext->room, c->no_mac ? 0 : ETH_HLEN);
+	KUNIT_EXPECT_EQ(test, nf_imq_need(ext), 20);
 
 	nf_imq_test_use(skb);
 	skb_set_network_header(skb, 4);
