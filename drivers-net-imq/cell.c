@@ -317,8 +317,7 @@ static void imq_cell_done(struct imq_cell *cell, struct net_device *dev,
 	/* Pairs with imq_flow_waits(). */
 	smp_store_release(&cell->done, cell->done + n);
 	imq_waited(dev, pcpu, n);
-	/* Not for each packet: there may be many queues. */
-	wake = pcpu->full && pcpu->waiting <= IMQ_WAITING_MAX / 2;
+	wake = pcpu->full && pcpu->waiting < IMQ_WAITING_MAX;
 	if (wake)
 		pcpu->full = false;
 	spin_unlock(&cell->queue.lock);
