@@ -6,11 +6,11 @@
 # Builds the directories of net/ and drivers/net/ with files that the series touches,
 # after each of its patches, both built in and as modules, with warnings as errors.
 # (The rest has headers of the series only, and is built with the whole series; here
-# it would take twice as long.) After the last patch, also the files that the series touches once more with W=1 and
-# sparse, for warnings that they don't have without the series; and once with
-# nothing that IMQ can do without. One line per build, in TAP: "ok", "not ok",
-# "ok ... # SKIP reason". Exit status 1 if one failed. If none does, the lines are
-# kept, and nothing is built again from the same source, patches, configurations,
+# it would take twice as long.) After the last patch, also the files that the series
+# touches once more with W=1 and sparse, for warnings that they don't have without
+# the series; and once with nothing that IMQ can do without. One line per build, in
+# TAP: "ok", "not ok", "ok ... # SKIP reason". Exit status 1 if one failed. If none
+# does, the lines are kept, and nothing is built again from the same source, patches, configurations,
 # scripts and compiler.
 set -euo pipefail
 # shellcheck source=../lib.sh
