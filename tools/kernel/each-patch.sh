@@ -10,8 +10,8 @@
 # touches once more with W=1 and sparse, for warnings that they don't have without
 # the series; and once with nothing that IMQ can do without. One line per build, in
 # TAP: "ok", "not ok", "ok ... # SKIP reason". Exit status 1 if one failed. If none
-# does, the lines are kept, and nothing is built again from the same source, patches, configurations,
-# scripts and compiler.
+# does, the lines are kept, and nothing is built again from the same source, patches,
+# configurations, scripts and compiler.
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
