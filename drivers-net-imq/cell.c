@@ -169,7 +169,7 @@ static u32 imq_flow_key(struct sk_buff *skb, const struct net_device *dev,
 			const struct nf_imq_ext *ext)
 {
 	/* GSO sets that of its segments behind tags. */
-	skb_set_network_header(skb, ext->nhoff);
+	skb_set_network_header(skb, nf_imq_nhoff(ext));
 
 	return jhash_3words(__skb_get_hash_symmetric(skb), ext->in, ext->out,
 			    hash_ptr(dev, 32));

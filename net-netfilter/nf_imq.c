@@ -386,11 +386,31 @@ static void nf_imq_save_data(struct sk_buff *skb, struct nf_imq_ext *ext)
 	nf_imq_pull(skb, ext->pulled);
 }
 
+static bool nf_imq_is_set(u16 header)
+{
+	return header != U16_MAX;
+}
+
+/* Bytes from the mac header, if there is one, to what the device sees first */
+static int nf_imq_mac_off(const struct nf_imq_ext *ext)
+{
+	return nf_imq_is_set(ext->mac_header) ?
+	       (int)ext->headroom - ext->mac_header : 0;
+}
+
+/* Room that the packet needs in front of that when it goes on */
+static int nf_imq_room(const struct nf_imq_ext *ext)
+{
+	return max_t(int, ext->pulled, nf_imq_mac_off(ext));
+}
+
 /* What segments will lack */
 static void nf_imq_save_gso(const struct sk_buff *skb, struct nf_imq_ext *ext)
 {
-	if (ext->mac_off > 0 && ext->mac_off <= NF_IMQ_MAC_MAX) {
-		memcpy(ext->mac, skb->data - ext->mac_off, ext->mac_off);
+	const int mac_off = nf_imq_mac_off(ext);
+
+	if (mac_off > 0 && mac_off <= NF_IMQ_MAC_MAX) {
+		memcpy(ext->mac, skb->data - mac_off, mac_off);
 		ext->flags |= NF_IMQ_F_MAC_HEADER;
 	}
 	if (ipv6_has_hopopt_jumbo(skb))
@@ -404,15 +424,13 @@ static void nf_imq_save_headers(struct sk_buff *skb, struct nf_imq_ext *ext)
 	if (skb_network_offset(skb) || eth_type_vlan(skb->protocol))
 		nf_imq_save_data(skb, ext);
 
-	ext->nhoff = skb_network_offset(skb);
 	ext->protocol = skb->protocol;
-	ext->thoff = skb_transport_header_was_set(skb) ?
-		     skb_transport_offset(skb) : NF_IMQ_UNSET;
+	ext->transport_header = skb->transport_header;
+	ext->network_header = skb->network_header;
+	ext->mac_header = skb->mac_header;
 	ext->mac_len = skb->mac_len;
-	ext->mac_off = skb_mac_header_was_set(skb) ? -skb_mac_offset(skb) :
-						     NF_IMQ_UNSET;
-	ext->data = skb->data;
-	ext->tail = skb->tail;
+	ext->headroom = skb_headroom(skb);
+	ext->len = skb->len;
 
 	if (skb_is_gso(skb))
 		nf_imq_save_gso(skb, ext);
@@ -581,15 +599,17 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 static unsigned int nf_imq_need(const struct nf_imq_ext *ext)
 {
 	int need = max(-ext->pulled, 0);
+	int nhoff = nf_imq_nhoff(ext);
 
 	if (ext->protocol == htons(ETH_P_IP))
-		need = max(need, ext->nhoff + (int)sizeof(struct iphdr));
+		need = max(need, nhoff + (int)sizeof(struct iphdr));
 	else if (ext->protocol == htons(ETH_P_IPV6))
-		need = max(need, ext->nhoff + (int)sizeof(struct ipv6hdr));
+		need = max(need, nhoff + (int)sizeof(struct ipv6hdr));
 
 	/* Elsewhere it may be anything. */
-	if (ext->pf == NFPROTO_IPV4 || ext->pf == NFPROTO_IPV6)
-		need = max(need, (int)ext->thoff);
+	if ((ext->pf == NFPROTO_IPV4 || ext->pf == NFPROTO_IPV6) &&
+	    nf_imq_is_set(ext->transport_header))
+		need = max(need, ext->transport_header - (int)ext->headroom);
 
 	return need;
 }
@@ -600,15 +620,19 @@ static unsigned int nf_imq_need(const struct nf_imq_ext *ext)
  * @ext: its state
  *
  * Actions and BPF programs can take bytes from the front of a packet, or add some
- * until the room for those of its link is used. Segments get a copy of these.
+ * until the room for those of its link is used, and have the network header
+ * elsewhere. Segments get a copy of the link's.
  *
  * Return: false if nobody must go on with it.
  */
 bool nf_imq_has_headers(struct sk_buff *skb, const struct nf_imq_ext *ext)
 {
-	int room = max_t(int, ext->pulled, ext->mac_off);
+	/* GSO sets that of its segments behind tags. */
+	if (skb_network_offset(skb) != nf_imq_nhoff(ext) &&
+	    !(ext->flags & NF_IMQ_F_TAGGED))
+		return false;
 
-	if ((int)skb_headroom(skb) < room &&
+	if ((int)skb_headroom(skb) < nf_imq_room(ext) &&
 	    (skb_is_gso(skb) || !(ext->flags & NF_IMQ_F_MAC_HEADER)))
 		return false;
 
@@ -653,19 +677,38 @@ static void nf_imq_restore_bridge(struct sk_buff *skb,
 static bool nf_imq_restore_mac(struct sk_buff *skb,
 			       const struct nf_imq_ext *ext)
 {
-	if (ext->mac_off == NF_IMQ_UNSET) {
-		skb_unset_mac_header(skb);
-		return true;
-	}
+	const int mac_off = nf_imq_mac_off(ext);
 
-	if (ext->flags & NF_IMQ_F_MAC_HEADER && !skb_is_gso(skb)) {
-		if (skb_cow_head(skb, max_t(int, ext->pulled, ext->mac_off)))
-			return false;
-		memcpy(skb->data - ext->mac_off, ext->mac, ext->mac_off);
-	}
-	skb_set_mac_header(skb, -ext->mac_off);
+	if (skb_cow_head(skb, nf_imq_room(ext)))
+		return false;
+	memcpy(skb->data - mac_off, ext->mac, mac_off);
 
 	return true;
+}
+
+static void nf_imq_move_headers(struct sk_buff *skb, int by)
+{
+	if (skb_transport_header_was_set(skb))
+		skb->transport_header += by;
+	skb->network_header += by;
+	if (skb_mac_header_was_set(skb))
+		skb->mac_header += by;
+}
+
+/* dev_queue_xmit() and validate_xmit_skb() have set them for the device. */
+static void nf_imq_restore_headers(struct sk_buff *skb,
+				   const struct nf_imq_ext *ext)
+{
+	int moved = skb_headroom(skb) - ext->headroom;
+
+	skb->transport_header = ext->transport_header;
+	skb->network_header = ext->network_header;
+	skb->mac_header = ext->mac_header;
+	if (unlikely(moved))
+		nf_imq_move_headers(skb, moved);
+	skb->mac_len = ext->mac_len;
+	if (ext->pulled)
+		nf_imq_pull(skb, -ext->pulled);
 }
 
 /* GSO has removed a header that was accounted for: ipv6_hopopt_jumbo_remove(). */
@@ -674,7 +717,8 @@ static void nf_imq_restore_jumbo(struct sk_buff *skb,
 {
 	const unsigned int len = sizeof(struct hop_jumbo_hdr);
 
-	if (ext->thoff == ext->nhoff + (int)(sizeof(struct ipv6hdr) + len))
+	if (ext->transport_header ==
+	    ext->network_header + sizeof(struct ipv6hdr) + len)
 		skb->transport_header -= len;
 
 	/* as ipv6_parse_hopopts() has left it */
@@ -688,16 +732,11 @@ static void nf_imq_restore_jumbo(struct sk_buff *skb,
 /* Undo nf_imq_save() and take the extension off. The caller sets skb->dev. */
 static bool nf_imq_restore(struct sk_buff *skb, struct nf_imq_ext *ext)
 {
-	if (unlikely(!nf_imq_restore_mac(skb, ext)))
+	if (unlikely(ext->flags & NF_IMQ_F_MAC_HEADER) && !skb_is_gso(skb) &&
+	    !nf_imq_restore_mac(skb, ext))
 		return false;
 
-	skb_set_network_header(skb, ext->nhoff);
-	/* validate_xmit_skb() moves it to where the checksum starts. */
-	if (ext->thoff != NF_IMQ_UNSET)
-		skb_set_transport_header(skb, ext->thoff);
-	if (ext->pulled)
-		nf_imq_pull(skb, -ext->pulled);
-	skb->mac_len = ext->mac_len;
+	nf_imq_restore_headers(skb, ext);
 	skb->queue_mapping = ext->queue_mapping;
 #if defined(CONFIG_NET_RX_BUSY_POLL) || defined(CONFIG_XPS)
 	skb->napi_id = ext->napi_id;

@@ -56,7 +56,6 @@ enum {
  * @cb: skb->cb, which belongs to the qdisc in between
  * @net: that of the hook, or of nf_imq_mark(); for comparison, never dereferenced
  * @dst: the packet's route inside the device; for comparison, never dereferenced
- * @data: skb->data inside the device, likewise
  * @hook_fn: the hook that queued the packet; NULL if it had gone
  * @hook_key: what tells it from others with this function
  * @next_fn: the hook behind it, of its priority, that stays; or NULL
@@ -67,7 +66,9 @@ enum {
  * @fake_dst: route that bridge netfilter lends to bridged packets; or NULL
  * @bridge: its device; for comparison, never dereferenced
  * @tstamp: skb->tstamp, with NF_IMQ_F_RX
- * @tail: skb->tail
+ * @headroom: skb_headroom() inside the device: by as much as it differs later,
+ *	the headers have moved
+ * @len: skb->len inside the device
  * @priority: priority of the hook that queued the packet
  * @imq: ifindex of the imq device
  * @dev: ifindex of skb->dev, or 0 for none in this namespace
@@ -83,10 +84,10 @@ enum {
  * @hook_index: where @hook_fn was found in its array, a hint
  * @queue_mapping: skb->queue_mapping
  * @mac_len: skb->mac_len
- * @mac_off: skb->data minus mac header, or NF_IMQ_UNSET
- * @thoff: transport header minus skb->data, or NF_IMQ_UNSET
- * @nhoff: network offset with which the packet enters, and must leave
- * @protocol: skb->protocol, likewise
+ * @protocol: skb->protocol
+ * @transport_header: skb->transport_header inside the device
+ * @network_header: skb->network_header, likewise
+ * @mac_header: skb->mac_header, likewise
  * @pulled: bytes by which skb->data was moved forward for the device
  * @pf: protocol family of the hook
  * @flags: NF_IMQ_F_*
@@ -102,7 +103,6 @@ struct nf_imq_ext {
 	char			cb[sizeof_field(struct sk_buff, cb)] __aligned(8);
 	const void		*net;
 	const void		*dst;
-	const void		*data;
 	nf_hookfn		*hook_fn;
 	u64			hook_key;
 	nf_hookfn		*next_fn;
@@ -118,7 +118,8 @@ struct nf_imq_ext {
 	int			physout;
 #endif
 	ktime_t			tstamp;
-	sk_buff_data_t		tail;
+	unsigned int		headroom;
+	unsigned int		len;
 	int			priority;
 	int			imq;
 	int			dev;
@@ -134,10 +135,10 @@ struct nf_imq_ext {
 	u16			hook_index;
 	u16			queue_mapping;
 	u16			mac_len;
-	s16			mac_off;
-	s16			thoff;
-	s16			nhoff;
 	__be16			protocol;
+	u16			transport_header;
+	u16			network_header;
+	u16			mac_header;
 	s8			pulled;
 	u8			pf;
 	u16			flags;
@@ -146,8 +147,6 @@ struct nf_imq_ext {
 	u8			chunks;
 	u8			mac[NF_IMQ_MAC_MAX];
 };
-
-#define NF_IMQ_UNSET	S16_MIN
 
 /**
  * enum nf_imq_counter - what can happen to a packet other than to be shaped
@@ -249,6 +248,17 @@ static inline bool nf_imq_ext_shared(const struct sk_buff *skb)
 }
 
 /**
+ * nf_imq_nhoff - network offset inside the device
+ * @ext: state of a packet
+ *
+ * Return: bytes from skb->data, with which the packet has to leave
+ */
+static inline int nf_imq_nhoff(const struct nf_imq_ext *ext)
+{
+	return ext->network_header - (int)ext->headroom;
+}
+
+/**
  * nf_imq_take_mark - end what nf_imq_mark() began
  * @net: namespace of the hook
  * @skb: packet
@@ -295,16 +305,12 @@ static inline struct nf_imq_ext *nf_imq_ext_of(struct sk_buff *skb,
 	    ext->imq != imq->ifindex || ext->net != dev_net(imq))
 		return NULL;
 
-	/* GSO sets that of its segments behind tags. */
-	if (ext->nhoff != skb_network_offset(skb) &&
-	    !(ext->flags & NF_IMQ_F_TAGGED))
-		return NULL;
-
 	if (ext->protocol != skb->protocol || ext->dst != skb_dst(skb))
 		return NULL;
 
 	/* mostly it is as it was */
-	if (likely(ext->data == skb->data && ext->tail == skb->tail))
+	if (likely(ext->network_header == skb->network_header &&
+		   ext->headroom == skb_headroom(skb) && ext->len == skb->len))
 		return ext;
 
 	return nf_imq_has_headers(skb, ext) ? ext : NULL;

@@ -549,6 +549,7 @@ struct nf_imq_of_case {
 	bool gso;
 	bool short_by_one;
 	bool no_room;
+	int data_moved;	/* not the network header */
 };
 
 static const struct nf_imq_of_case nf_imq_of_cases[] = {
@@ -559,6 +560,7 @@ static const struct nf_imq_of_case nf_imq_of_cases[] = {
 	{ "header moved", NF_IMQ_F_QUEUED, false, false, true, false },
 	{ "header moved, tagged", NF_IMQ_F_QUEUED | NF_IMQ_F_TAGGED, false,
 	  false, true, true },
+	{ "header where it was, data moved", NF_IMQ_F_QUEUED, .data_moved = 8 },
 	{ "another protocol", NF_IMQ_F_QUEUED, .other_protocol = true },
 	{ "another route", NF_IMQ_F_QUEUED, .other_dst = true },
 	{ "changed", NF_IMQ_F_QUEUED, .changed = true, .ours = true },
@@ -579,6 +581,7 @@ static void nf_imq_test_of(struct kunit *test)
 	const struct nf_imq_of_case *c = test->param_value;
 	struct net_device *dev = nf_imq_test_dev(test);
 	struct sk_buff *skb = nf_imq_test_skb(test);
+	int headroom = skb_headroom(skb) + c->no_room;
 	struct nf_imq_ext *ext;
 
 	KUNIT_EXPECT_NULL(test, nf_imq_ext_of(skb, dev));
@@ -587,18 +590,21 @@ static void nf_imq_test_of(struct kunit *test)
 	ext->flags = c->flags;
 	ext->imq = dev->ifindex + c->other_dev;
 	ext->net = c->other_net ? NULL : &init_net;
-	ext->nhoff = skb_network_offset(skb) + c->moved;
 	ext->protocol = c->other_protocol ? htons(ETH_P_MPLS_UC) : skb->protocol;
 	ext->dst = c->other_dst ? dev : NULL;
-	ext->data = c->changed ? NULL : skb->data;
-	ext->tail = skb->tail;
 	ext->pf = NFPROTO_IPV4;
 	ext->pulled = 0;
-	ext->thoff = skb->len + c->short_by_one;
-	ext->mac_off = skb_headroom(skb) + c->no_room;
+	ext->headroom = headroom;
+	ext->len = skb->len + c->changed;
+	ext->network_header = headroom + skb_network_offset(skb) + c->moved;
+	ext->transport_header = headroom + skb->len + c->short_by_one;
+	ext->mac_header = 0;
+	ext->headroom += c->data_moved;
 	skb_shinfo(skb)->gso_size = c->gso;
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_of(skb, dev), c->ours ? ext : NULL);
 }
+
+#define NOT_SET	INT_MIN
 
 struct nf_imq_need_case {
 	const char *name;
@@ -614,7 +620,7 @@ static const struct nf_imq_need_case nf_imq_need_cases[] = {
 	{ "IPv4", NFPROTO_IPV4, ETH_P_IP, 0, 0, 20, 20 },
 	{ "IPv4 with options", NFPROTO_IPV4, ETH_P_IP, 0, 0, 60, 60 },
 	{ "IPv4, transport header not set", NFPROTO_IPV4, ETH_P_IP, 0, 0,
-	  NF_IMQ_UNSET, 20 },
+	  NOT_SET, 20 },
 	{ "IPv6", NFPROTO_IPV6, ETH_P_IPV6, 0, 0, 40, 40 },
 	{ "IPv6 with an extension header", NFPROTO_IPV6, ETH_P_IPV6, 0, 0, 48,
 	  48 },
@@ -638,8 +644,9 @@ static void nf_imq_test_need(struct kunit *test)
 	ext->pf = c->pf;
 	ext->protocol = htons(c->protocol);
 	ext->pulled = c->pulled;
-	ext->nhoff = c->nhoff;
-	ext->thoff = c->thoff;
+	ext->headroom = 100;
+	ext->network_header = 100 + c->nhoff;
+	ext->transport_header = c->thoff == NOT_SET ? U16_MAX : 100 + c->thoff;
 	KUNIT_EXPECT_EQ(test, nf_imq_need(ext), c->need);
 }
 
@@ -834,7 +841,9 @@ struct nf_imq_restore_case {
 	u8 hook;
 	bool mac;	/* skb->data is at the mac header */
 	bool no_mac;	/* there is none */
+	bool no_transport;	/* there is no transport header */
 	bool rx;	/* the timestamp is the time of arrival */
+	bool other_head;	/* inside, it is moved */
 	u8 clock;	/* the timestamp's */
 };
 
@@ -851,6 +860,14 @@ static const struct nf_imq_restore_case nf_imq_restore_cases[] = {
 	{ "ingress", NFPROTO_NETDEV, NF_NETDEV_INGRESS, .rx = true },
 	{ "egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true,
 	  .clock = SKB_CLOCK_TAI },
+	{ "moved", NFPROTO_IPV4, NF_INET_FORWARD, .rx = true,
+	  .other_head = true },
+	{ "moved, without mac header", NFPROTO_IPV6, NF_INET_LOCAL_OUT,
+	  .no_mac = true, .other_head = true },
+	{ "moved, without transport header", NFPROTO_BRIDGE, NF_BR_PRE_ROUTING,
+	  .no_transport = true, .rx = true, .other_head = true },
+	{ "moved, egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true,
+	  .other_head = true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_restore, nf_imq_restore_cases, name);
@@ -883,7 +900,8 @@ nf_imq_test_packet(struct kunit *test, const struct nf_imq_restore_case *c)
 		skb_reset_mac_header(skb);
 	if (!c->mac)
 		__skb_pull(skb, ETH_HLEN);
-	skb_set_transport_header(skb, skb_network_offset(skb) + 20);
+	if (!c->no_transport)
+		skb_set_transport_header(skb, skb_network_offset(skb) + 20);
 	memset(skb->cb, 0x5a, sizeof(skb->cb));
 	skb->mac_len = ETH_HLEN;
 	skb->queue_mapping = 7;
@@ -908,7 +926,7 @@ static void nf_imq_test_restore(struct kunit *test)
 {
 	const struct nf_imq_restore_case *c = test->param_value;
 	struct sk_buff *skb = nf_imq_test_packet(test, c);
-	const unsigned char *data = skb->data;
+	const unsigned int len = skb->len;
 	u8 cb[sizeof(skb->cb)];
 	struct nf_imq_ext *ext;
 
@@ -921,13 +939,19 @@ static void nf_imq_test_restore(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nf_imq_need(ext), 20);
 
 	nf_imq_test_use(skb);
+	if (c->other_head)
+		KUNIT_ASSERT_EQ(test, 0,
+				pskb_expand_head(skb, 64, 0, GFP_KERNEL));
 	skb_set_network_header(skb, 4);
 	KUNIT_ASSERT_TRUE(test, nf_imq_test_back(skb, ext));
 
-	KUNIT_EXPECT_PTR_EQ(test, skb->data, data);
+	KUNIT_EXPECT_EQ(test, skb->data[0], c->mac ? 'a' : 'I');
+	KUNIT_EXPECT_EQ(test, skb->len, len);
 	KUNIT_EXPECT_EQ(test, skb_network_offset(skb), c->mac ? ETH_HLEN : 0);
-	KUNIT_EXPECT_EQ(test, skb_transport_offset(skb),
-			skb_network_offset(skb) + 20);
+	KUNIT_EXPECT_EQ(test, skb_transport_header_was_set(skb), !c->no_transport);
+	if (!c->no_transport)
+		KUNIT_EXPECT_EQ(test, skb_transport_offset(skb),
+				skb_network_offset(skb) + 20);
 	KUNIT_EXPECT_EQ(test, skb_mac_header_was_set(skb), !c->no_mac);
 	if (!c->no_mac)
 		KUNIT_EXPECT_EQ(test, skb_mac_offset(skb),
