@@ -237,9 +237,11 @@ static void imq_flow_xmit(struct sk_buff *skb, struct net_device *dev,
 	spin_unlock(&set->lock);
 }
 
-/* Packets of the device wait somewhere, or this one has to. */
-static void imq_wait_xmit(struct sk_buff *skb, struct net_device *dev,
-			  const struct nf_imq_ext *ext)
+/* Packets of the device wait somewhere, or this one has to. Out of line: packets
+ * that don't wait need not have its registers saved.
+ */
+static noinline void imq_wait_xmit(struct sk_buff *skb, struct net_device *dev,
+				   const struct nf_imq_ext *ext)
 {
 	u32 tail;
 

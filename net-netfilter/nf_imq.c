@@ -253,9 +253,10 @@ static __always_inline struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 }
 
 /* The packet goes on without it. With nothing else there, it is kept for another
- * one. Bottom halves are off.
+ * one. Bottom halves are off. Inline, as nf_imq_ext_new().
  */
-static void nf_imq_ext_del(struct sk_buff *skb, struct nf_imq_ext *ext)
+static __always_inline void nf_imq_ext_del(struct sk_buff *skb,
+					   struct nf_imq_ext *ext)
 {
 	struct skb_ext *all = skb->extensions;
 
