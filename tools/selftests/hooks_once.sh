@@ -161,9 +161,9 @@ xt_rules() {
 }
 
 # load [KEY=VALUE...]: datagrams of connections that begin all the time, and some
-# that the filter is there for.
+# that the filter is there for. The last one comes as late as netem delays any.
 load() {
-	flood_load --idle 500 \
+	flood_load --idle "$(slowly 1000)" \
 		"id=v4,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5001,renew=200,$1" \
 		"id=v6,from=$H1,to=$W,dst=2001:db8:a::9,at=2001:db8:f::2,port=5002,renew=200,$1" \
 		"id=no,from=$H1,to=$W,dst=203.0.113.9,at=198.51.100.2,port=5003,renew=50,$1,gap=2000"
