@@ -863,11 +863,11 @@ static const struct nf_imq_restore_case nf_imq_restore_cases[] = {
 	{ "moved", NFPROTO_IPV4, NF_INET_FORWARD, .rx = true,
 	  .other_head = true },
 	{ "moved, without mac header", NFPROTO_IPV6, NF_INET_LOCAL_OUT,
-	  .no_mac = true, .other_head = true },
+	  .no_mac = true, .other_head = true, .clock = SKB_CLOCK_MONOTONIC },
 	{ "moved, without transport header", NFPROTO_BRIDGE, NF_BR_PRE_ROUTING,
 	  .no_transport = true, .rx = true, .other_head = true },
 	{ "moved, egress", NFPROTO_NETDEV, NF_NETDEV_EGRESS, .mac = true,
-	  .other_head = true },
+	  .other_head = true, .clock = SKB_CLOCK_TAI },
 };
 
 KUNIT_ARRAY_PARAM_DESC(nf_imq_restore, nf_imq_restore_cases, name);
