@@ -18,6 +18,8 @@
 #include <linux/if_arp.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <net/net_namespace.h>
 #include <net/pkt_sched.h>
 
 #include "imq.h"
@@ -154,6 +156,41 @@ static int imq_stop(struct net_device *dev)
 	imq_cells_purge(dev);
 
 	return 0;
+}
+
+static bool imq_is_up(const struct net_device *dev)
+{
+	return dev->rtnl_link_ops == &imq_link_ops && netif_running(dev);
+}
+
+/**
+ * imq_flush - drop what waits in any device
+ *
+ * Meanwhile they are all down for netfilter: a packet that a poll has taken may
+ * meet another one.
+ *
+ * Context: under RTNL.
+ */
+void imq_flush(void)
+{
+	struct net_device *dev;
+	struct net *net;
+
+	down_read(&net_rwsem);
+	for_each_net(net)
+		for_each_netdev(net, dev)
+			if (imq_is_up(dev)) {
+				dev_deactivate(dev);
+				imq_cells_purge(dev);
+			}
+	synchronize_net();
+	for_each_net(net)
+		for_each_netdev(net, dev)
+			if (imq_is_up(dev)) {
+				netif_tx_start_all_queues(dev);
+				dev_activate(dev);
+			}
+	up_read(&net_rwsem);
 }
 
 /* netdev_pick_tx() remembers its choice in the socket, for the real device. */

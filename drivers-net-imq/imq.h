@@ -45,6 +45,7 @@ struct imq_dev {
 
 /* device.c */
 void imq_setup(struct net_device *dev);
+void imq_flush(void);
 void imq_count(struct net_device *dev, enum nf_imq_counter counter);
 u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter);
 

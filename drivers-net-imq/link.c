@@ -58,6 +58,7 @@ static const struct nf_imq_ops imq_nf_ops = {
 	.find		= imq_find,
 	.missing	= imq_missing,
 	.count		= imq_count,
+	.flush		= imq_flush,
 };
 
 /* Index */

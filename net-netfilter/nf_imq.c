@@ -31,6 +31,7 @@
 #include <linux/netfilter_bridge.h>
 #include <linux/netfilter_netdev.h>
 #include <linux/proc_fs.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched/isolation.h>
 #include <linux/seq_file.h>
 #include <linux/seq_file_net.h>
@@ -586,6 +587,8 @@ static bool nf_imq_save(struct sk_buff *skb, struct nf_imq_ext *ext,
 	nf_imq_save_headers(skb, ext);
 	memcpy(ext->cb, skb->cb, sizeof(ext->cb));
 	ext->flags |= NF_IMQ_F_QUEUED;
+	if (unlikely(__this_cpu_read(nf_skb_duplicated)))
+		ext->flags |= NF_IMQ_F_DUPLICATED;
 
 	if (!nf_imq_save_sk(skb, ext, state->sk))
 		return false;
@@ -890,15 +893,34 @@ static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
 	return true;
 }
 
-/* Modules that were unloaded since may have had okfn. One that is going right
- * now keeps its text until the RCU readers of this moment are done.
+/* One that is going keeps its text until the RCU readers of this moment are done.
+ * But NFQUEUE, where the packet may be put next, has been flushed for the last time.
  */
+static bool nf_imq_in_module(unsigned long text)
+{
+#ifdef CONFIG_MODULES
+	struct module *mod;
+
+	guard(preempt)();
+	mod = __module_text_address(text);
+
+	return mod && module_is_live(mod);
+#else
+	return false;
+#endif
+}
+
+/* Modules that were unloaded since may have had okfn. */
 static bool nf_imq_okfn_alive(const struct nf_imq_ext *ext)
 {
-	return ext->module_gen == atomic_read(&nf_imq_module_gen) ||
-	       !ext->okfn ||
-	       core_kernel_text((unsigned long)
-				dereference_function_descriptor(ext->okfn));
+	unsigned long text = (unsigned long)
+			     dereference_function_descriptor(ext->okfn);
+
+	if (!ext->okfn || core_kernel_text(text))
+		return true;
+
+	return ext->module_gen == atomic_read(&nf_imq_module_gen) &&
+	       nf_imq_in_module(text);
 }
 
 static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
@@ -912,6 +934,19 @@ static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
 	kfree_skb_reason(skb, counter == NF_IMQ_DROP_DEV ?
 			      SKB_DROP_REASON_DEV_READY :
 			      SKB_DROP_REASON_NETFILTER_DROP);
+}
+
+/* The state of a packet that goes on. Clones and segments share all extensions,
+ * and bridge netfilter writes to its own behind the hook.
+ */
+static struct nf_imq_ext *nf_imq_ext_back(struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	if (skb_ext_exist(skb, SKB_EXT_BRIDGE_NF) && nf_imq_ext_shared(skb) &&
+	    !skb_ext_add(skb, SKB_EXT_BRIDGE_NF))
+		return NULL;
+#endif
+	return skb_ext_find(skb, SKB_EXT_IMQ);
 }
 
 /* A reference to the socket of the hook state, for as long as it is used. */
@@ -959,15 +994,19 @@ static struct sock *nf_imq_hold_sender(const struct sk_buff *skb)
  */
 void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 {
-	struct nf_imq_ext *ext = skb_ext_find(skb, SKB_EXT_IMQ);
+	struct nf_imq_ext *ext = nf_imq_ext_back(skb);
 	struct net *net = dev_net(imq);
 	struct nf_hook_entries *e;
 	struct sock *sk, *sender = NULL;
 	struct nf_hook_state state;
 	struct net_device *dev;
+	bool sk_of_skb, dup;
 	unsigned int i;
-	bool sk_of_skb;
 
+	if (unlikely(!ext)) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return;
+	}
 	nf_hook_state_init(&state, ext->hook, ext->pf, NULL, NULL, NULL, net,
 			   ext->okfn);
 	if (!nf_imq_find_dev(net, ext->dev, &dev) ||
@@ -990,6 +1029,7 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 	e = nf_imq_hook_entries(net, &state);
 	i = e ? nf_imq_next_hook(e, ext) : 0;
 	sk_of_skb = ext->flags & NF_IMQ_F_STATE_SK_SKB;
+	dup = ext->flags & NF_IMQ_F_DUPLICATED;
 	sk = nf_imq_take_state_sk(skb, ext);
 	trace_imq_reinject(skb, imq, ext);
 
@@ -1003,8 +1043,11 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 		sender = nf_imq_hold_sender(skb);
 	state.sk = sk_of_skb ? skb->sk : sk;
 
+	/* A copy by dup or TEE is not copied again. */
+	__this_cpu_write(nf_skb_duplicated, dup);
 	if (!e || nf_hook_slow(skb, &state, e, i) == 1)
 		nf_imq_okfn(skb, &state);
+	__this_cpu_write(nf_skb_duplicated, false);
 	if (sender)
 		sk_free(sender);
 put_sk:
@@ -1281,7 +1324,11 @@ static int nf_imq_xmit(struct sk_buff *skb, struct net_device *imq,
 	if (!back)
 		return nf_imq_xmit_errno(state, rc);
 
-	ext = skb_ext_find(skb, SKB_EXT_IMQ);
+	ext = nf_imq_ext_back(skb);
+	if (unlikely(!ext)) {
+		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
+		return 0;
+	}
 	sk_of_skb = ext->flags & NF_IMQ_F_STATE_SK_SKB;
 	trace_imq_reinject(skb, imq, ext);
 	if (unlikely(!nf_imq_restore(skb, ext))) {
@@ -1384,8 +1431,10 @@ EXPORT_SYMBOL_GPL(nf_imq_mark);
 void nf_imq_register(const struct nf_imq_ops *ops)
 {
 	clear_bit(0, &nf_imq_no_driver_logged);
+	rtnl_lock();
 	WARN_ON(rcu_access_pointer(nf_imq_ops));
 	rcu_assign_pointer(nf_imq_ops, ops);
+	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_register);
 
@@ -1408,14 +1457,43 @@ EXPORT_SYMBOL_GPL(nf_imq_set_device);
  * nf_imq_unregister - the driver is going
  *
  * No function of the driver is called by netfilter after this. Its devices are
- * still there, and nf_imq_resume() can still be called for their packets.
+ * still there, but without a packet.
  */
 void nf_imq_unregister(void)
 {
+	const struct nf_imq_ops *ops;
+
+	rtnl_lock();
+	ops = rtnl_dereference(nf_imq_ops);
 	RCU_INIT_POINTER(nf_imq_ops, NULL);
 	synchronize_net();
+	ops->flush();
+	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_unregister);
+
+/**
+ * nf_imq_flush - drop what waits in imq devices
+ *
+ * For conntrack, when a helper or NAT goes: a connection that is not confirmed is
+ * known to its packet only, and nf_ct_iterate_destroy() can't find it. Those that
+ * NFQUEUE has are dropped by nf_queue_nf_hook_drop(), which is also called when a
+ * hook goes; here packets stay then.
+ *
+ * Context: process, may sleep; takes RTNL. No packet gets into a device during it,
+ * and those that were on their way from one have gone on.
+ */
+void nf_imq_flush(void)
+{
+	const struct nf_imq_ops *ops;
+
+	rtnl_lock();
+	ops = rtnl_dereference(nf_imq_ops);
+	if (ops)
+		ops->flush();
+	rtnl_unlock();
+}
+EXPORT_SYMBOL_GPL(nf_imq_flush);
 
 #ifdef CONFIG_MODULES
 /* Called after the module's exit function, before its text is freed. */

@@ -49,6 +49,7 @@ enum {
 	NF_IMQ_F_JUMBO		= BIT(8), /* IPv6 BIG TCP, with the hop-by-hop
 					   * header that GSO removes
 					   */
+	NF_IMQ_F_DUPLICATED	= BIT(9), /* sent with nf_skb_duplicated set */
 };
 
 /**
@@ -201,11 +202,13 @@ struct nf_imq_net {
  *	those that nf_imq_set_device() has told of and nf_imq.c finds by itself
  * @missing: a packet asked for an index that has no device; same context
  * @count: add one to a counter of an imq device; same context
+ * @flush: drop what waits in any device; called under RTNL, sleeps
  */
 struct nf_imq_ops {
 	struct net_device *(*find)(const struct net *net, u16 index);
 	void (*missing)(struct net *net, u16 index);
 	void (*count)(struct net_device *dev, enum nf_imq_counter counter);
+	void (*flush)(void);
 };
 
 /* The packet that this CPU's innermost nf_imq_queue() call is sending. */
@@ -238,6 +241,9 @@ void nf_imq_ext_hold(struct nf_imq_ext *ext);
 void nf_imq_ext_put(struct nf_imq_ext *ext);
 
 #if IS_ENABLED(CONFIG_NETFILTER_IMQ)
+/* nf_imq.c, for conntrack */
+void nf_imq_flush(void);
+
 /**
  * nf_imq_ext_shared - whether clones have the extension, too
  * @skb: packet that has it
@@ -356,6 +362,12 @@ static inline bool nf_imq_claim(const struct sk_buff *skb,
 
 	own->skb = NULL;
 	return true;
+}
+
+#else /* CONFIG_NETFILTER_IMQ */
+
+static inline void nf_imq_flush(void)
+{
 }
 
 #endif /* CONFIG_NETFILTER_IMQ */

@@ -513,7 +513,7 @@ static void nf_imq_test_errno(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nf_imq_xmit_errno(&state, c->rc), c->ret);
 }
 
-/* The okfn of a module may be called only if none was unloaded since. */
+/* An okfn is called that is in the kernel proper, or in a module that is there. */
 static void nf_imq_test_okfn_alive(struct kunit *test)
 {
 	static unsigned long no_code[4];
@@ -524,7 +524,7 @@ static void nf_imq_test_okfn_alive(struct kunit *test)
 
 	ext->okfn = (void *)no_code;
 	ext->module_gen = atomic_read(&nf_imq_module_gen);
-	KUNIT_EXPECT_TRUE(test, nf_imq_okfn_alive(ext));
+	KUNIT_EXPECT_FALSE(test, nf_imq_okfn_alive(ext));
 
 	ext->module_gen--;
 	KUNIT_EXPECT_FALSE(test, nf_imq_okfn_alive(ext));
@@ -1070,6 +1070,41 @@ static void nf_imq_test_skb_sk(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs);
 }
 
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+/* What bridge netfilter writes to is a packet's own when it goes on. */
+static void nf_imq_test_bridge(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct nf_bridge_info *info, *other;
+	struct nf_imq_ext *ext, *back;
+	struct sk_buff *clone;
+	int err;
+
+	info = skb_ext_add(skb, SKB_EXT_BRIDGE_NF);
+	KUNIT_ASSERT_NOT_NULL(test, info);
+	memset(info, 0, sizeof(*info));
+	info->physinif = 7;
+	ext = nf_imq_test_new(skb);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	ext->index = 5;
+	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_back(skb), ext);
+
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
+	KUNIT_ASSERT_EQ(test, err, 0);
+	back = nf_imq_ext_back(clone);
+	KUNIT_ASSERT_NOT_NULL(test, back);
+	KUNIT_EXPECT_PTR_NE(test, back, ext);
+	KUNIT_EXPECT_EQ(test, back->index, 5);
+	other = skb_ext_find(clone, SKB_EXT_BRIDGE_NF);
+	info = skb_ext_find(skb, SKB_EXT_BRIDGE_NF);
+	KUNIT_EXPECT_PTR_NE(test, other, info);
+	KUNIT_EXPECT_EQ(test, other->physinif, 7);
+	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_back(skb), ext);
+}
+#endif
+
 static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(nf_imq_test_verdict, nf_imq_verdict_gen_params),
 	KUNIT_CASE_PARAM(nf_imq_test_next, nf_imq_next_gen_params),
@@ -1095,6 +1130,9 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
 	KUNIT_CASE(nf_imq_test_state_sk),
 	KUNIT_CASE(nf_imq_test_skb_sk),
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	KUNIT_CASE(nf_imq_test_bridge),
+#endif
 	{}
 };
 

@@ -506,6 +506,34 @@ dup_and_tee() {
 	equal "copies at H2" "$(nft_counter "$H2" ip t copies)" $((2 * COUNT))
 }
 
+# A copy that waits is not copied again when it goes on, nor is that one...
+dup_waits() {
+	local out
+
+	have_nft
+	topology
+	shaper "$1" imq0
+	r nft -f - <<-EOT || skip "no dup"
+	table ip t {
+		chain out {
+			type filter hook output priority 0
+			udp dport 5001 imq todev 0
+		}
+		chain copies {
+			type filter hook postrouting priority 0
+			udp dport 5001 dup to 10.0.2.2 device "lan2"
+		}
+	}
+	EOT
+	on "$H2" nft 'add table ip t; add counter ip t copies; add chain ip t c { type filter hook prerouting priority 0; }'
+	on "$H2" nft 'add rule ip t c ip daddr 198.51.100.2 udp dport 5001 counter name copies drop'
+	out=$(udp "from=$R,to=$W,dst=198.51.100.2,port=5001,count=$COUNT")
+	equal "delivered" "$(field got "$out")" "$COUNT"
+	all_out imq0
+	equal "imq0: left" "$(left "$R" imq0)" $((2 * COUNT))
+	equal "copies at H2" "$(nft_counter "$H2" ip t copies)" "$COUNT"
+}
+
 # Qdiscs that change packets (F22) ------------------------------------------
 
 # With packet sockets beside, so that each packet has a clone.
@@ -879,6 +907,7 @@ imq_test "F19 NFQUEUE holds packets, imq0 goes and comes" nfqueue_held again
 for how in direct deferred; do
 	imq_test "F20 netem duplicates and packet sockets, $how" duplicates "$how"
 	imq_test "F20 dup and TEE, $how" dup_and_tee "$how"
+	imq_test "F20 dup behind imq, $how" dup_waits "$how"
 done
 imq_test "F22 cake wash, direct" wash direct
 imq_test "F22 cake wash, deferred" wash deferred

@@ -182,6 +182,14 @@ router() {
 	r tc qdisc add dev imq1 root netem delay 20ms 5ms limit 100000
 }
 
+# other_losses NETNS: where else packets can have gone, for the log
+other_losses() {
+	# shellcheck disable=SC2016 # for another shell
+	on "$1" sh -c 'awk '"'"'$2 && /Discards|NoRoutes|Errors/'"'"' /proc/net/snmp6
+		grep Udp: /proc/net/snmp
+		cat /proc/net/stat/nf_conntrack /proc/net/stat/ndisc_cache /proc/net/stat/arp_cache' || true
+}
+
 # all_once LINES [MISSED]: each hook that stays was passed once by each packet. Up
 # to MISSED (none) may have passed rules that are replaced twice, or not at all.
 all_once() {
@@ -190,6 +198,8 @@ all_once() {
 	n=$(total sent "$lines")
 	no=$(total sent "$(flow no "$lines")")
 	expected=$n
+	say "$(other_losses "$R")"
+	say "$(other_losses "$W")"
 	equal "failed" "$(total failed "$lines")" 0
 	for name in pre early behind before after late last; do
 		[ "$name" != after ] || expected=$((n - no))

@@ -291,6 +291,101 @@ nat_afterwards() {
 	equal "source at W" "$(field from "$out")" 198.51.100.1
 }
 
+# waits WHEN LEAST MOST: packets in imq0
+waits() {
+	within "packets in the qdisc, $1" "$(qdisc_backlog "$R" imq0)" "$2" "$3"
+}
+
+# A helper of conntrack goes, with packets queued whose connection is known to nobody
+# but them, and has it: nothing may call it when they go on.
+unload_helper() {
+	have_nft
+	have_sch netem delay 1ms
+	begin
+	modular nf_conntrack_ftp || skip "no nf_conntrack_ftp, or not a module"
+	topology
+	r nft -f - <<-EOT
+	table ip stays {
+		chain in { type filter hook input priority 0; ct state new accept; }
+	}
+	table ip goes {
+		ct helper ftp { type "ftp" protocol tcp; }
+		chain before {
+			type filter hook prerouting priority -150
+			tcp dport 21 ct helper set "ftp"
+		}
+		chain shape {
+			type filter hook prerouting priority 0
+			tcp dport 21 imq todev 0
+		}
+	}
+	EOT
+	r tc qdisc add dev imq0 root netem delay "$(slowly 10)s" limit 1000
+	on "$H1" timeout 1 bash -c '</dev/tcp/198.51.100.2/21' 2>/dev/null || true
+	waits "with the rules" 1 5
+	r nft delete table ip goes
+	waits "without" 1 5
+	unload nf_conntrack_ftp
+	waits "without the helper" 0 0
+	equal "imq0: left" "$(left "$R" imq0)" 0
+	no_other_counter "$R" imq0
+	udp_arrives
+}
+
+# udp_arrives: the device works as before.
+udp_arrives() {
+	local out n
+
+	n=$(left "$R" imq0)
+	r tc qdisc del dev imq0 root
+	r nft -f - <<-EOT
+	table ip again {
+		chain shape {
+			type filter hook prerouting priority 0
+			iifname "lan1" udp dport 5000 imq todev 0
+		}
+	}
+	EOT
+	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=20")
+	equal "datagrams afterwards" "$(field unique "$out")" 20
+	equal "imq0: left afterwards" "$(left "$R" imq0)" $((n + 20))
+}
+
+# NAT goes, with packets queued whose connection it has in its list, behind srcnat.
+unload_nat() {
+	have_nft
+	have_sch netem delay 1ms
+	begin
+	modular nf_nat || skip "no nf_nat, or not a module"
+	topology
+	r nft -f - <<-EOT
+	table ip stays {
+		chain in { type filter hook input priority 0; ct state new accept; }
+	}
+	table ip goes {
+		chain nat {
+			type nat hook postrouting priority srcnat
+			udp dport 5000 masquerade
+		}
+		chain shape {
+			type filter hook postrouting priority srcnat + 1
+			udp dport 5000 imq todev 0
+		}
+	}
+	EOT
+	r tc qdisc add dev imq0 root netem delay "$(slowly 10)s" limit 1000
+	udp --idle 100 "from=$H1,to=$W,dst=198.51.100.2,count=20" >/dev/null
+	waits "with the rules" 20 20
+	r nft delete table ip goes
+	waits "without" 20 20
+	unload nft_masq nft_nat nft_redir nft_chain_nat xt_MASQUERADE xt_nat iptable_nat \
+		ip6table_nat nf_nat
+	waits "without NAT" 0 0
+	equal "imq0: left" "$(left "$R" imq0)" 0
+	no_other_counter "$R" imq0
+	udp_arrives
+}
+
 finish() {
 	local module
 
@@ -323,6 +418,8 @@ imq_test "iptables rules without the driver" without_driver iptables-legacy
 imq_test "nft rules without the driver" without_driver nft
 imq_test "F9 unload imq with packets queued" unload_with_packets
 imq_test "F9 unload nft_imq with packets queued" unload_expression
+imq_test "F9 unload a conntrack helper with packets queued" unload_helper
+imq_test "F9 unload NAT with packets queued" unload_nat
 imq_test "F9 load and unload imq in a loop under load" loop_under_load
 imq_test "F9 NAT tables loaded with packets queued" nat_afterwards
 imq_test "all can be unloaded in the end" finish
