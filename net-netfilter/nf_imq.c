@@ -1478,7 +1478,8 @@ EXPORT_SYMBOL_GPL(nf_imq_unregister);
  * For conntrack, when a helper or NAT goes: a connection that is not confirmed is
  * known to its packet only, and nf_ct_iterate_destroy() can't find it. Those that
  * NFQUEUE has are dropped by nf_queue_nf_hook_drop(), which is also called when a
- * hook goes; here packets stay then.
+ * hook goes; here packets stay then. And when conntrack itself goes: nobody waits
+ * for the templates of packets.
  *
  * Context: process, may sleep; takes RTNL. No packet gets into a device during it,
  * and those that were on their way from one have gone on.

@@ -79,7 +79,7 @@ footprint() {
 		/^new file mode/ { new = 1; ours[file] }
 		/^@@ / { body = 1; next }
 		/^[+-]/ && body && !new && !(file in ours) && file !~ /^(Documentation|tools)\/|^MAINTAINERS$/ { n[file]++; sum++ }
-		END { for (f in n) print n[f], f; print sum + 0, "in all, 120 allowed"; exit sum > 120 }'
+		END { for (f in n) print n[f], f; print sum + 0, "in all, 123 allowed"; exit sum > 123 }'
 }
 
 applies() {
