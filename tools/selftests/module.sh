@@ -296,47 +296,32 @@ waits() {
 	within "packets in the qdisc, $1" "$(qdisc_backlog "$R" imq0)" "$2" "$3"
 }
 
-# A helper of conntrack goes, with packets queued whose connection is known to nobody
-# but them, and has it: nothing may call it when they go on.
-unload_helper() {
+# conntrack_waits MODULE RULES: packets of new connections will wait in imq0 for long,
+# with conntrack there also when the RULES, a table "goes", and MODULE have gone.
+conntrack_waits() {
 	have_nft
 	have_sch netem delay 1ms
 	begin
-	modular nf_conntrack_ftp || skip "no nf_conntrack_ftp, or not a module"
+	modular "$1" || skip "no $1, or not a module"
 	topology
 	r nft -f - <<-EOT
 	table ip stays {
 		chain in { type filter hook input priority 0; ct state new accept; }
 	}
 	table ip goes {
-		ct helper ftp { type "ftp" protocol tcp; }
-		chain before {
-			type filter hook prerouting priority -150
-			tcp dport 21 ct helper set "ftp"
-		}
-		chain shape {
-			type filter hook prerouting priority 0
-			tcp dport 21 imq todev 0
-		}
+		$2
 	}
 	EOT
 	r tc qdisc add dev imq0 root netem delay "$(slowly 10)s" limit 1000
-	on "$H1" timeout 1 bash -c '</dev/tcp/198.51.100.2/21' 2>/dev/null || true
-	waits "with the rules" 1 5
-	r nft delete table ip goes
-	waits "without" 1 5
-	unload nf_conntrack_ftp
-	waits "without the helper" 0 0
-	equal "imq0: left" "$(left "$R" imq0)" 0
-	no_other_counter "$R" imq0
-	udp_arrives
 }
 
-# udp_arrives: the device works as before.
-udp_arrives() {
-	local out n
+# flushed WITHOUT: no packet waits, none has gone on, and the device works as before.
+flushed() {
+	local out
 
-	n=$(left "$R" imq0)
+	waits "without $1" 0 0
+	equal "imq0: left" "$(left "$R" imq0)" 0
+	no_other_counter "$R" imq0
 	r tc qdisc del dev imq0 root
 	r nft -f - <<-EOT
 	table ip again {
@@ -348,21 +333,33 @@ udp_arrives() {
 	EOT
 	out=$(udp "from=$H1,to=$W,dst=198.51.100.2,count=20")
 	equal "datagrams afterwards" "$(field unique "$out")" 20
-	equal "imq0: left afterwards" "$(left "$R" imq0)" $((n + 20))
+	equal "imq0: left afterwards" "$(left "$R" imq0)" 20
+}
+
+# A helper of conntrack goes, with packets queued whose connection is known to nobody
+# but them, and has it: nothing may call it when they go on.
+unload_helper() {
+	conntrack_waits nf_conntrack_ftp '
+		ct helper ftp { type "ftp" protocol tcp; }
+		chain before {
+			type filter hook prerouting priority -150
+			tcp dport 21 ct helper set "ftp"
+		}
+		chain shape {
+			type filter hook prerouting priority 0
+			tcp dport 21 imq todev 0
+		}'
+	on "$H1" timeout 1 bash -c '</dev/tcp/198.51.100.2/21' 2>/dev/null || true
+	waits "with the rules" 1 5
+	r nft delete table ip goes
+	waits "without" 1 5
+	unload nf_conntrack_ftp
+	flushed "the helper"
 }
 
 # NAT goes, with packets queued whose connection it has in its list, behind srcnat.
 unload_nat() {
-	have_nft
-	have_sch netem delay 1ms
-	begin
-	modular nf_nat || skip "no nf_nat, or not a module"
-	topology
-	r nft -f - <<-EOT
-	table ip stays {
-		chain in { type filter hook input priority 0; ct state new accept; }
-	}
-	table ip goes {
+	conntrack_waits nf_nat '
 		chain nat {
 			type nat hook postrouting priority srcnat
 			udp dport 5000 masquerade
@@ -370,20 +367,14 @@ unload_nat() {
 		chain shape {
 			type filter hook postrouting priority srcnat + 1
 			udp dport 5000 imq todev 0
-		}
-	}
-	EOT
-	r tc qdisc add dev imq0 root netem delay "$(slowly 10)s" limit 1000
+		}'
 	udp --idle 100 "from=$H1,to=$W,dst=198.51.100.2,count=20" >/dev/null
 	waits "with the rules" 20 20
 	r nft delete table ip goes
 	waits "without" 20 20
 	unload nft_masq nft_nat nft_redir nft_chain_nat xt_MASQUERADE xt_nat iptable_nat \
 		ip6table_nat nf_nat
-	waits "without NAT" 0 0
-	equal "imq0: left" "$(left "$R" imq0)" 0
-	no_other_counter "$R" imq0
-	udp_arrives
+	flushed NAT
 }
 
 finish() {
