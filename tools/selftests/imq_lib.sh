@@ -362,6 +362,23 @@ nft_counter() {
 		fail "$1 has no counter $4"
 }
 
+# conntrack_lost NETNS: packets that connection tracking dropped when it was to confirm
+# their connections (nf_ct_resolve_clash()): insert_failed of all CPUs.
+conntrack_lost() {
+	local column='' sum=0 names row i
+
+	{
+		read -r -a names
+		for i in "${!names[@]}"; do
+			[ "${names[i]}" != insert_failed ] || column=$i
+		done
+		while read -r -a row; do
+			sum=$((sum + 16#${row[column]}))
+		done
+	} < <(ip netns exec "$1" cat /proc/net/stat/nf_conntrack)
+	echo "$sum"
+}
+
 # bypassed NETNS NAME: a line of /proc/net/netfilter/nf_imq there.
 bypassed() {
 	ip netns exec "$1" cat /proc/net/netfilter/nf_imq |
