@@ -127,6 +127,12 @@ static void imq_waited(struct net_device *dev, struct imq_pcpu *pcpu,
 		atomic_fetch_dec_release(&imq->cells);
 }
 
+/* In imq_pcpu::stopped */
+static u64 imq_queue_bit(unsigned int queue)
+{
+	return BIT_ULL(queue % BITS_PER_TYPE(u64));
+}
+
 /* Returns imq_cell::added behind it. */
 static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 			struct net_device *dev)
@@ -148,7 +154,7 @@ static u32 imq_cell_add(struct imq_cell *cell, struct sk_buff *skb,
 	full = pcpu->waiting >= IMQ_WAITING_MAX ||
 	       skb_queue_len(&cell->queue) > IMQ_CELL_LONG;
 	if (full) {
-		pcpu->full = true;
+		pcpu->stopped |= imq_queue_bit(skb_get_queue_mapping(skb));
 		netif_tx_stop_queue(skb_get_tx_queue(dev, skb));
 	}
 	spin_unlock(&cell->queue.lock);
@@ -280,14 +286,15 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	return NETDEV_TX_OK;
 }
 
-static void imq_wake_queues(struct net_device *dev)
+/* Those that other cells have stopped stay so. */
+static void imq_wake_queues(struct net_device *dev, u64 stopped)
 {
 	unsigned int i;
 
 	for (i = 0; i < dev->num_tx_queues; i++) {
 		struct netdev_queue *txq = netdev_get_tx_queue(dev, i);
 
-		if (netif_tx_queue_stopped(txq))
+		if (stopped & imq_queue_bit(i) && netif_tx_queue_stopped(txq))
 			netif_tx_wake_queue(txq);
 	}
 }
@@ -313,19 +320,18 @@ static void imq_cell_done(struct imq_cell *cell, struct net_device *dev,
 			  unsigned int n)
 {
 	struct imq_pcpu *pcpu = imq_pcpu_of(dev, cell->cpu);
-	bool wake;
+	u64 stopped = 0;
 
 	spin_lock(&cell->queue.lock);
 	/* Pairs with imq_flow_waits(). */
 	smp_store_release(&cell->done, cell->done + n);
 	imq_waited(dev, pcpu, n);
-	wake = pcpu->full && pcpu->waiting < IMQ_WAITING_MAX;
-	if (wake)
-		pcpu->full = false;
+	if (pcpu->waiting < IMQ_WAITING_MAX)
+		swap(stopped, pcpu->stopped);
 	spin_unlock(&cell->queue.lock);
 
-	if (wake)
-		imq_wake_queues(dev);
+	if (stopped)
+		imq_wake_queues(dev, stopped);
 }
 
 /* Runs of packets of the same device are accounted at once. RCU is locked. */
@@ -401,7 +407,7 @@ static void imq_cell_purge(struct imq_cell *cell, struct net_device *dev)
 		__skb_queue_tail(&gone, skb);
 	}
 	imq_waited(dev, pcpu, skb_queue_len(&gone));
-	pcpu->full = false;
+	pcpu->stopped = 0;
 	spin_unlock_bh(&cell->queue.lock);
 
 	while ((skb = __skb_dequeue(&gone))) {

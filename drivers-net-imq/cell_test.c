@@ -109,6 +109,16 @@ static unsigned int imq_test_waiting(const struct net_device *dev)
 	return imq_pcpu_of(dev, smp_processor_id())->waiting;
 }
 
+static u64 imq_test_counter(const struct net_device *dev,
+			    enum nf_imq_counter counter)
+{
+	u64 value[NF_IMQ_COUNTERS];
+
+	imq_counters(netdev_priv(dev), value);
+
+	return value[counter];
+}
+
 /* A packet goes on in the call that has sent it, unless others wait. */
 static void imq_test_order(struct kunit *test)
 {
@@ -283,6 +293,9 @@ static void imq_test_full(struct kunit *test)
 		imq_test_xmit(dev, skb, 0);
 	}
 	KUNIT_EXPECT_TRUE(test, netif_tx_queue_stopped(txq));
+	/* until this cell has gone on, and not another one */
+	imq_wake_queues(dev, ~imq_queue_bit(0));
+	KUNIT_EXPECT_TRUE(test, netif_tx_queue_stopped(txq));
 	imq_cells_purge(dev);
 	local_bh_enable();
 }
@@ -315,9 +328,9 @@ static void imq_test_long(struct kunit *test)
 	__skb_unlink(skb, &cell->queue);
 	kfree_skb(skb);
 	netif_tx_start_queue(txq);
-	KUNIT_EXPECT_TRUE(test, imq_pcpu_of(dev, cell->cpu)->full);
+	KUNIT_EXPECT_EQ(test, imq_pcpu_of(dev, cell->cpu)->stopped, 1);
 	imq_cell_done(cell, dev, 1);
-	KUNIT_EXPECT_FALSE(test, imq_pcpu_of(dev, cell->cpu)->full);
+	KUNIT_EXPECT_EQ(test, imq_pcpu_of(dev, cell->cpu)->stopped, 0);
 	imq_cells_purge(other);
 	local_bh_enable();
 }
@@ -342,7 +355,7 @@ static void imq_test_purge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, imq_test_waiting(other), 1);
 	KUNIT_EXPECT_PTR_EQ(test, skb_peek(&this_cpu_ptr(&imq_cells)->queue),
 			    skb[1]);
-	KUNIT_EXPECT_EQ(test, imq_counter(netdev_priv(dev), NF_IMQ_DROP_DEV), 2);
+	KUNIT_EXPECT_EQ(test, imq_test_counter(dev, NF_IMQ_DROP_DEV), 2);
 	imq_cells_purge(other);
 	local_bh_enable();
 }
@@ -357,7 +370,7 @@ static void imq_test_foreign(struct kunit *test)
 	local_bh_disable();
 	imq_test_xmit(dev, skb, 1);
 	KUNIT_EXPECT_EQ(test, imq_test_waiting(dev), 0);
-	KUNIT_EXPECT_EQ(test, imq_counter(netdev_priv(dev), NF_IMQ_FOREIGN), 1);
+	KUNIT_EXPECT_EQ(test, imq_test_counter(dev, NF_IMQ_FOREIGN), 1);
 	local_bh_enable();
 }
 

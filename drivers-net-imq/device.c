@@ -21,6 +21,7 @@
 #include <linux/rtnetlink.h>
 #include <net/net_namespace.h>
 #include <net/pkt_sched.h>
+#include <trace/events/imq.h>
 
 #include "imq.h"
 
@@ -83,49 +84,66 @@ void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 }
 
 /**
- * imq_counter - value of a counter
+ * imq_counters - values of all counters
  * @imq: private part of the device
- * @counter: which one
- *
- * Return: the sum over all CPUs
+ * @sum: where they are put, by enum nf_imq_counter: each the sum over all CPUs
  */
-u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter)
+void imq_counters(const struct imq_dev *imq, u64 sum[NF_IMQ_COUNTERS])
 {
-	u64 sum = 0;
-	int cpu;
+	int cpu, i;
 
+	memset(sum, 0, NF_IMQ_COUNTERS * sizeof(*sum));
 	for_each_possible_cpu(cpu) {
 		const struct imq_pcpu *pcpu = per_cpu_ptr(imq->pcpu, cpu);
+		u64 value[NF_IMQ_COUNTERS];
 		unsigned int start;
-		u64 value;
 
 		do {
 			start = u64_stats_fetch_begin(&pcpu->syncp);
-			value = u64_stats_read(&pcpu->counter[counter]);
+			for (i = 0; i < NF_IMQ_COUNTERS; i++)
+				value[i] = u64_stats_read(&pcpu->counter[i]);
 		} while (u64_stats_fetch_retry(&pcpu->syncp, start));
-		sum += value;
+		for (i = 0; i < NF_IMQ_COUNTERS; i++)
+			sum[i] += value[i];
 	}
-
-	return sum;
 }
 
 static void imq_get_stats64(struct net_device *dev,
 			    struct rtnl_link_stats64 *stats)
 {
-	const struct imq_dev *imq = netdev_priv(dev);
+	u64 counter[NF_IMQ_COUNTERS];
 
 	dev_get_tstats64(dev, stats);
-	stats->tx_dropped += imq_counter(imq, NF_IMQ_DROP_DEV) +
-			     imq_counter(imq, NF_IMQ_DROP_HOOK) +
-			     imq_counter(imq, NF_IMQ_DROP_SOCK) +
-			     imq_counter(imq, NF_IMQ_FOREIGN);
+	imq_counters(netdev_priv(dev), counter);
+	stats->tx_dropped += counter[NF_IMQ_DROP_DEV] +
+			     counter[NF_IMQ_DROP_HOOK] +
+			     counter[NF_IMQ_DROP_SOCK] +
+			     counter[NF_IMQ_FOREIGN];
+}
+
+/* Nothing is received on the device: mirred and BPF can redirect to its ingress, too. */
+static rx_handler_result_t imq_rx(struct sk_buff **pskb)
+{
+	struct sk_buff *skb = *pskb;
+
+	trace_imq_drop(skb, skb->dev, NF_IMQ_FOREIGN);
+	imq_count(skb->dev, NF_IMQ_FOREIGN);
+	kfree_skb(skb);
+
+	return RX_HANDLER_CONSUMED;
 }
 
 static int imq_init(struct net_device *dev)
 {
 	struct imq_dev *imq = netdev_priv(dev);
+	int err;
 
 	netdev_lockdep_set_classes(dev);
+
+	/* It goes with the device. */
+	err = netdev_rx_handler_register(dev, imq_rx, NULL);
+	if (err)
+		return err;
 
 	imq->pcpu = __netdev_alloc_pcpu_stats(struct imq_pcpu,
 					      GFP_KERNEL_ACCOUNT);
@@ -158,49 +176,20 @@ static int imq_stop(struct net_device *dev)
 	return 0;
 }
 
-static bool imq_is_up(const struct net_device *dev)
-{
-	return dev->rtnl_link_ops == &imq_link_ops && netif_running(dev);
-}
-
-/**
- * imq_flush - drop what waits in any device
- *
- * Meanwhile they are all down for netfilter: a packet that a poll has taken may
- * meet another one.
- *
- * Context: under RTNL.
+/* As for any device, by traffic class, XPS, and hash; but what a socket remembers of
+ * its queue is for the device that the packet goes out by.
  */
-void imq_flush(void)
-{
-	struct net_device *dev;
-	struct net *net;
-
-	down_read(&net_rwsem);
-	for_each_net(net)
-		for_each_netdev(net, dev)
-			if (imq_is_up(dev)) {
-				dev_deactivate(dev);
-				imq_cells_purge(dev);
-			}
-	synchronize_net();
-	for_each_net(net)
-		for_each_netdev(net, dev)
-			if (imq_is_up(dev)) {
-				netif_tx_start_all_queues(dev);
-				dev_activate(dev);
-			}
-	up_read(&net_rwsem);
-}
-
-/* netdev_pick_tx() remembers its choice in the socket, for the real device. */
 static u16 imq_select_queue(struct net_device *dev, struct sk_buff *skb,
 			    struct net_device *sb_dev)
 {
-	if (!skb->sk)
-		return netdev_pick_tx(dev, skb, sb_dev);
+	struct sock *sk = skb->sk;
+	u16 queue;
 
-	return reciprocal_scale(skb_get_hash(skb), dev->real_num_tx_queues);
+	skb->sk = NULL;
+	queue = netdev_pick_tx(dev, skb, sb_dev);
+	skb->sk = sk;
+
+	return queue;
 }
 
 static const struct net_device_ops imq_netdev_ops = {
@@ -241,15 +230,12 @@ static void imq_get_strings(struct net_device *dev, u32 sset, u8 *data)
 static void imq_get_ethtool_stats(struct net_device *dev,
 				  struct ethtool_stats *estats, u64 *data)
 {
-	const struct imq_dev *imq = netdev_priv(dev);
 	struct rtnl_link_stats64 stats = {};
-	int i;
 
 	dev_get_tstats64(dev, &stats);
 	*data++ = stats.rx_packets;
 	*data++ = stats.tx_packets;
-	for (i = 0; i < NF_IMQ_COUNTERS; i++)
-		*data++ = imq_counter(imq, i);
+	imq_counters(netdev_priv(dev), data);
 }
 
 static const struct ethtool_ops imq_ethtool_ops = {
@@ -286,7 +272,7 @@ void imq_setup(struct net_device *dev)
 
 	/* For qdiscs that derive a quantum or a burst from it */
 	dev->mtu = ETH_DATA_LEN;
-	dev->min_mtu = 0;
+	dev->min_mtu = ETH_MIN_MTU;
 	dev->max_mtu = 0;
 	dev->tx_queue_len = DEFAULT_TX_QUEUE_LEN;
 

@@ -18,13 +18,14 @@
  * struct imq_pcpu - what a device has on one CPU
  * @waiting: packets in the CPU's cell, and those that its poll has taken and
  *	not finished; written under the lock of the cell's queue
- * @full: a tx queue was stopped because of @waiting; under the same lock
+ * @stopped: bit N: a tx queue whose number is N modulo 64 was stopped because of
+ *	@waiting; under the same lock
  * @syncp: protects @counter against torn reads on 32 bit
  * @counter: indexed by enum nf_imq_counter
  */
 struct imq_pcpu {
 	unsigned int		waiting;
-	bool			full;
+	u64			stopped;
 	struct u64_stats_sync	syncp;
 	u64_stats_t		counter[NF_IMQ_COUNTERS];
 };
@@ -45,9 +46,8 @@ struct imq_dev {
 
 /* device.c */
 void imq_setup(struct net_device *dev);
-void imq_flush(void);
 void imq_count(struct net_device *dev, enum nf_imq_counter counter);
-u64 imq_counter(const struct imq_dev *imq, enum nf_imq_counter counter);
+void imq_counters(const struct imq_dev *imq, u64 sum[NF_IMQ_COUNTERS]);
 
 /* link.c; under RTNL */
 extern struct rtnl_link_ops imq_link_ops;

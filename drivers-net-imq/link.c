@@ -58,7 +58,8 @@ static const struct nf_imq_ops imq_nf_ops = {
 	.find		= imq_find,
 	.missing	= imq_missing,
 	.count		= imq_count,
-	.flush		= imq_flush,
+	.purge		= imq_cells_purge,
+	.link_ops	= &imq_link_ops,
 };
 
 /* Index */
@@ -234,16 +235,17 @@ static int imq_fill_xstats(struct sk_buff *skb, const struct net_device *dev)
 		[NF_IMQ_FOREIGN]	= IFLA_IMQ_XSTATS_FOREIGN,
 		[NF_IMQ_RING_FULL]	= IFLA_IMQ_XSTATS_RING_FULL,
 	};
-	const struct imq_dev *imq = netdev_priv(dev);
+	u64 counter[NF_IMQ_COUNTERS];
 	struct nlattr *nest;
 	int i;
 
+	imq_counters(netdev_priv(dev), counter);
 	nest = nla_nest_start(skb, IFLA_INFO_XSTATS);
 	if (!nest)
 		return -EMSGSIZE;
 
 	for (i = 0; i < NF_IMQ_COUNTERS; i++) {
-		if (nla_put_uint(skb, attr[i], imq_counter(imq, i))) {
+		if (nla_put_uint(skb, attr[i], counter[i])) {
 			nla_nest_cancel(skb, nest);
 			return -EMSGSIZE;
 		}
@@ -315,7 +317,6 @@ static int __init imq_create(u16 index)
 	char name[IFNAMSIZ];
 	int err;
 
-	/* made by somebody else since the link type was registered */
 	if (imq_find(&init_net, index))
 		return -EEXIST;
 
@@ -340,6 +341,12 @@ static int __init imq_create_all(void)
 	rtnl_lock();
 	for (i = 0; i < numdevs && !err; i++) {
 		err = imq_create(i);
+		/* Since the link type is there, somebody may have been faster. */
+		if (err == -EEXIST) {
+			pr_warn("imq: imq%u is not made: its name or index is in use\n",
+				i);
+			err = 0;
+		}
 		cond_resched();
 	}
 	rtnl_unlock();

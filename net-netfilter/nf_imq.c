@@ -1453,6 +1453,41 @@ void nf_imq_set_device(struct net *net, u16 index, struct net_device *dev)
 }
 EXPORT_SYMBOL_GPL(nf_imq_set_device);
 
+/* All devices that are up; under RTNL */
+static void nf_imq_collect(const struct nf_imq_ops *ops, struct list_head *up)
+{
+	struct net_device *dev;
+	struct net *net;
+
+	down_read(&net_rwsem);
+	for_each_net(net)
+		for_each_netdev(net, dev)
+			if (dev->rtnl_link_ops == ops->link_ops &&
+			    netif_running(dev))
+				list_add_tail(&dev->close_list, up);
+	up_read(&net_rwsem);
+}
+
+/* Drops what waits in any device; they wait for readers together. Meanwhile all are
+ * down for netfilter: a packet that a poll has taken may meet another one.
+ */
+static void nf_imq_flush_devices(const struct nf_imq_ops *ops)
+{
+	struct net_device *dev, *next;
+	LIST_HEAD(up);
+
+	nf_imq_collect(ops, &up);
+	dev_deactivate_many(&up);
+	list_for_each_entry(dev, &up, close_list)
+		ops->purge(dev);
+	synchronize_net();
+	list_for_each_entry_safe(dev, next, &up, close_list) {
+		list_del_init(&dev->close_list);
+		netif_tx_start_all_queues(dev);
+		dev_activate(dev);
+	}
+}
+
 /**
  * nf_imq_unregister - the driver is going
  *
@@ -1467,7 +1502,7 @@ void nf_imq_unregister(void)
 	ops = rtnl_dereference(nf_imq_ops);
 	RCU_INIT_POINTER(nf_imq_ops, NULL);
 	synchronize_net();
-	ops->flush();
+	nf_imq_flush_devices(ops);
 	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_unregister);
@@ -1491,7 +1526,7 @@ void nf_imq_flush(void)
 	rtnl_lock();
 	ops = rtnl_dereference(nf_imq_ops);
 	if (ops)
-		ops->flush();
+		nf_imq_flush_devices(ops);
 	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_flush);

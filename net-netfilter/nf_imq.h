@@ -11,6 +11,7 @@
 
 struct net;
 struct net_device;
+struct rtnl_link_ops;
 
 #define NF_IMQ_INDEX_MAX	U16_MAX
 
@@ -202,13 +203,16 @@ struct nf_imq_net {
  *	those that nf_imq_set_device() has told of and nf_imq.c finds by itself
  * @missing: a packet asked for an index that has no device; same context
  * @count: add one to a counter of an imq device; same context
- * @flush: drop what waits in any device; called under RTNL, sleeps
+ * @purge: drop what a device, which is inactive, has behind its qdisc; called
+ *	under RTNL
+ * @link_ops: of its devices
  */
 struct nf_imq_ops {
 	struct net_device *(*find)(const struct net *net, u16 index);
 	void (*missing)(struct net *net, u16 index);
 	void (*count)(struct net_device *dev, enum nf_imq_counter counter);
-	void (*flush)(void);
+	void (*purge)(struct net_device *dev);
+	const struct rtnl_link_ops *link_ops;
 };
 
 /* The packet that this CPU's innermost nf_imq_queue() call is sending. */

@@ -234,6 +234,42 @@ queues() {
 	all_out imq8
 }
 
+# A traffic class has its queues, whoever sends: half of the flows are forwarded, the
+# others are the router's own, and half of each are of either class.
+queues_of_classes() {
+	local n from flows=()
+
+	have_nft
+	topology
+	r ip link add imq8 numtxqueues 2 type imq
+	r ip link set imq8 up
+	r tc qdisc replace dev imq8 root handle 1: mqprio num_tc 2 queues 1@0 1@1 hw 0 \
+		map 0 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 || skip "the kernel has no mqprio"
+	shape_in lan1 udp 8
+	shape_out wan udp 8
+	r nft -f - <<-EOT
+	table inet classes {
+		chain in {
+			type filter hook prerouting priority -150
+			iifname "lan1" udp sport & 1 == 1 meta priority set 0:1
+		}
+		chain out {
+			type filter hook postrouting priority 0
+			oifname "wan" udp sport & 1 == 1 meta priority set 0:1
+		}
+	}
+	EOT
+	for n in 0 1 2 3 4 5 6 7 8 9 10 11; do
+		from=$H1
+		[ "$n" -lt 6 ] || from=$R
+		flows+=("id=f$n,from=$from,to=$W,dst=198.51.100.2,port=$((5000 + n)),sport=$((4000 + n)),count=$COUNT")
+	done
+	udp "${flows[@]}" >/dev/null
+	# What is forwarded is there twice.
+	equal "packets of class 0" "$(class_packets "$R" imq8 1:1)" $((9 * COUNT))
+	equal "packets of class 1" "$(class_packets "$R" imq8 1:2)" $((9 * COUNT))
+}
+
 # Their number changes all the time.
 queues_loop() {
 	local out i n
@@ -845,14 +881,15 @@ got_at_w() {
 
 # From lan1, on ingress and egress, to imq0: dropped, and counted. Clones of
 # packets, too; the packets pass.
+# bpf_redirect WAY WHAT [FLAGS]: FLAGS 1: to imq0's ingress
 bpf_redirect() {
-	local way=$1 what=$2 out index from=$H1 to=$W dst=198.51.100.2 got=0
+	local way=$1 what=$2 flags=${3:-0} out index from=$H1 to=$W dst=198.51.100.2 got=0
 
 	topology
 	packets "$R" bpf lan1 "$way" pass || skip "the kernel has no TCX, or no BPF"
 	index=$(r cat /sys/class/net/imq0/ifindex)
 	[ "$way" = ingress ] || from=$W to=$H1 dst=10.0.1.2
-	packets "$R" bpf lan1 "$way" "$what" "$index" 0 5001
+	packets "$R" bpf lan1 "$way" "$what" "$index" "$flags" 5001
 	[ "$what" = redirect ] || got=$COUNT
 	out=$(udp --idle 300 "id=f1,from=$from,to=$to,dst=$dst,port=5001,count=$COUNT" \
 		  "id=f2,from=$from,to=$to,dst=$dst,port=5002,count=$COUNT")
@@ -893,6 +930,7 @@ for how in direct deferred fq; do
 	done
 done
 imq_test "F18 queue mapping, and queues that go" queues
+imq_test "F18 queues of traffic classes" queues_of_classes
 imq_test "F18 queues come and go under load, direct" queues_loop direct
 imq_test "F18 queues come and go under load, deferred" queues_loop deferred
 imq_test "F18 queues of a tun device come and go, direct" queues_tun direct
@@ -933,6 +971,7 @@ imq_test "F26 etf" etf
 for way in ingress egress; do
 	imq_test "F27 BPF redirect, $way" bpf_redirect "$way" redirect
 	imq_test "F27 BPF clone redirect, $way" bpf_redirect "$way" clone
+	imq_test "F27 BPF redirect, $way, to imq0's ingress" bpf_redirect "$way" redirect 1
 done
 imq_test "F27 BPF redirect from one imq to another" bpf_from_imq
 imq_end

@@ -365,12 +365,12 @@ nft_counter() {
 # conntrack_lost NETNS: packets that connection tracking dropped when it was to confirm
 # their connections (nf_ct_resolve_clash()): insert_failed of all CPUs.
 conntrack_lost() {
-	local column='' sum=0 names row i
+	local column='' sum=0 columns row i
 
 	{
-		read -r -a names
-		for i in "${!names[@]}"; do
-			[ "${names[i]}" != insert_failed ] || column=$i
+		read -r -a columns
+		for i in "${!columns[@]}"; do
+			[ "${columns[i]}" != insert_failed ] || column=$i
 		done
 		while read -r -a row; do
 			sum=$((sum + 16#${row[column]}))

@@ -115,6 +115,16 @@ tx_queues() {
 }
 
 # What the driver counts, by rtnetlink: as ethtool -S, which has two more first.
+# Qdiscs take it for a quantum.
+mtu() {
+	new_ns "$R"
+	r ip link add imq0 type imq
+	refused "MTU 0" "less than device minimum" r ip link set imq0 mtu 0
+	refused "MTU 67" "less than device minimum" r ip link set imq0 mtu 67
+	r ip link set imq0 mtu 68
+	r ip link set imq0 mtu 1000000
+}
+
 counters() {
 	have ping
 	new_ns "$R"
@@ -424,6 +434,7 @@ imq_test "index out of range" index_out_of_range
 imq_test "index can't be changed" index_fixed
 imq_test "a device can't be moved" not_moved
 imq_test "number of tx queues" tx_queues
+imq_test "a MTU without room for a packet" mtu
 imq_test "VLAN tags stay beside the frame" vlan_tags
 imq_test "counters by rtnetlink" counters
 imq_test "ip link ... type imq index" ip_index

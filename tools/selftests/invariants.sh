@@ -70,6 +70,23 @@ mirred() {
 	equal "imq1: left" "$(left "$R" imq1)" 0
 }
 
+# Nothing is received on an imq device.
+mirred_ingress() {
+	local protocol out
+
+	topology
+	r tc qdisc add dev lan1 clsact || skip "the kernel has no clsact"
+	for protocol in ip ipv6; do
+		r tc filter add dev lan1 ingress protocol "$protocol" flower ip_proto udp \
+			action mirred ingress redirect dev imq0 ||
+			skip "the kernel has no mirred, or no flower"
+	done
+	out=$(udp --idle 200 "id=v4,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=20" \
+		"id=v6,from=$H1,to=$W,dst=2001:db8:f::2,port=5002,count=20")
+	equal "delivered" "$(total got "$out")" 0
+	foreign_is imq0 40
+}
+
 # A packet of imq0 that its own egress filter sends to imq1 has a hook to go on
 # behind, but not from there.
 mirred_from_imq() {
@@ -251,6 +268,7 @@ tcp_intact() {
 imq_begin
 imq_test "F27 packet socket on imq0" packet_socket
 imq_test "F27 mirred into imq0" mirred
+imq_test "F27 mirred to the ingress of imq0" mirred_ingress
 imq_test "F27 mirred from one imq to another" mirred_from_imq
 for how in direct deferred; do
 	imq_test "F27 the route taken off inside imq0, $how" changed "$how" tunnel_key unset

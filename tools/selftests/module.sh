@@ -63,6 +63,21 @@ numqueues() {
 	equal "tx queues of imq0" "$(tx_queues imq0)" "$wanted"
 }
 
+# Another device has the name of one that is made at load.
+name_in_use() {
+	begin
+	ip link show imq1 >/dev/null 2>&1 && skip "imq1 is in use on this machine"
+	new_ns "$R"
+	run ip link add imq1 type veth peer name imqv netns "$R"
+	run modprobe imq numdevs=3
+	equal "devices" "$(devices)" "imq0 imq2 "
+	equal "kernel log, imq" "$(log_since | grep -o 'imq: .*')" \
+		"imq: imq1 is not made: its name or index is in use"
+	run ip link del imq1
+	unload imq
+	equal "devices after unloading" "$(devices)" ""
+}
+
 # refused_load PARAMETER=VALUE RANGE: not loaded; one line in the log, that
 # names the parameter and the range.
 refused_load() {
@@ -394,6 +409,7 @@ imq_test "numdevs=8" numdevs 8
 imq_test "numdevs=200" numdevs 200
 imq_test "numqueues=4" numqueues 4
 imq_test "numqueues=0: one for each processor" numqueues 0
+imq_test "a name in use when imq is loaded" name_in_use
 imq_test "numdevs=65537 is refused" refused_load numdevs=65537 0-65536
 imq_test "numqueues=4097 is refused" refused_load numqueues=4097 0-4096
 imq_test "numdevs=-1 is refused" no_number numdevs=-1
