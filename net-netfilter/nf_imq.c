@@ -50,6 +50,8 @@
 
 #include <asm/sections.h>
 
+#include "nf_internals.h"
+
 #define CREATE_TRACE_POINTS
 #include <trace/events/imq.h>
 
@@ -294,10 +296,6 @@ static bool nf_imq_save_sk(struct sk_buff *skb, struct nf_imq_ext *ext,
 
 	if (!sk || (skb->destructor != sock_edemux &&
 		    !skb_sk_is_prefetched(skb)))
-		return true;
-
-	/* bpf_sk_assign_tcp_reqsk() assigns one that isn't counted at all. */
-	if (sk->sk_state == TCP_NEW_SYN_RECV && inet_reqsk(sk)->syncookie)
 		return true;
 
 	if (skb_sk_is_prefetched(skb) && !sk_is_refcounted(sk)) {
@@ -843,6 +841,8 @@ static void nf_imq_okfn(struct sk_buff *skb, const struct nf_hook_state *state)
 #ifdef CONFIG_NET_CLS_ACT
 		skb->tc_skip_classify = 1;
 #endif
+		/* which is done behind the hook */
+		skb_reset_redirect(skb);
 		/* not by RPS again, behind packets that came later */
 		netif_receive_skb_core(skb);
 	} else {
@@ -1166,6 +1166,18 @@ static bool nf_imq_unencrypted(struct sk_buff *skb)
 #endif
 }
 
+static bool nf_imq_fit_sk(const struct sock *sk)
+{
+	/* bpf_sk_assign_tcp_reqsk(): nobody holds its listener. */
+	if (sk->sk_state == TCP_NEW_SYN_RECV)
+		return !inet_reqsk(sk)->syncookie;
+#ifdef CONFIG_SOCK_VALIDATE_XMIT
+	if (sk_fullsock(sk) && sk->sk_validate_xmit_skb)
+		return false;
+#endif
+	return true;
+}
+
 /* Packets that a transmit path passes unmodified */
 static bool nf_imq_fit_packet(struct sk_buff *skb,
 			      const struct nf_hook_state *state)
@@ -1192,10 +1204,9 @@ static bool nf_imq_fit_packet(struct sk_buff *skb,
 	/* This device would drop it, or encrypt it for good. */
 	if (skb_is_decrypted(skb) || nf_imq_unencrypted(skb))
 		return false;
-#ifdef CONFIG_SOCK_VALIDATE_XMIT
-	if (skb->sk && sk_fullsock(skb->sk) && skb->sk->sk_validate_xmit_skb)
+	if (skb->sk && !nf_imq_fit_sk(skb->sk))
 		return false;
-#endif
+
 	return skb_frags_readable(skb);
 }
 
@@ -1468,24 +1479,40 @@ static void nf_imq_collect(const struct nf_imq_ops *ops, struct list_head *up)
 	up_read(&net_rwsem);
 }
 
-/* Drops what waits in any device; they wait for readers together. Meanwhile all are
- * down for netfilter: a packet that a poll has taken may meet another one.
+/* Drops what waits in any device; they wait for readers together. All of them are down
+ * for netfilter then: a packet that a poll has taken may meet another one.
  */
-static void nf_imq_flush_devices(const struct nf_imq_ops *ops)
+static void nf_imq_deactivate(const struct nf_imq_ops *ops,
+			      struct list_head *up)
 {
-	struct net_device *dev, *next;
-	LIST_HEAD(up);
+	struct net_device *dev;
 
-	nf_imq_collect(ops, &up);
-	dev_deactivate_many(&up);
-	list_for_each_entry(dev, &up, close_list)
+	nf_imq_collect(ops, up);
+	dev_deactivate_many(up);
+	list_for_each_entry(dev, up, close_list)
 		ops->purge(dev);
 	synchronize_net();
-	list_for_each_entry_safe(dev, next, &up, close_list) {
+}
+
+static void nf_imq_activate(struct list_head *up)
+{
+	struct net_device *dev, *next;
+
+	list_for_each_entry_safe(dev, next, up, close_list) {
 		list_del_init(&dev->close_list);
 		netif_tx_start_all_queues(dev);
 		dev_activate(dev);
 	}
+}
+
+static void nf_imq_drop_nfqueue(void)
+{
+	struct net *net;
+
+	down_read(&net_rwsem);
+	for_each_net(net)
+		nf_queue_nf_hook_drop(net);
+	up_read(&net_rwsem);
 }
 
 /**
@@ -1497,12 +1524,14 @@ static void nf_imq_flush_devices(const struct nf_imq_ops *ops)
 void nf_imq_unregister(void)
 {
 	const struct nf_imq_ops *ops;
+	LIST_HEAD(up);
 
 	rtnl_lock();
 	ops = rtnl_dereference(nf_imq_ops);
 	RCU_INIT_POINTER(nf_imq_ops, NULL);
 	synchronize_net();
-	nf_imq_flush_devices(ops);
+	nf_imq_deactivate(ops, &up);
+	nf_imq_activate(&up);
 	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_unregister);
@@ -1513,8 +1542,9 @@ EXPORT_SYMBOL_GPL(nf_imq_unregister);
  * For conntrack, when a helper or NAT goes: a connection that is not confirmed is
  * known to its packet only, and nf_ct_iterate_destroy() can't find it. Those that
  * NFQUEUE has are dropped by nf_queue_nf_hook_drop(), which is also called when a
- * hook goes; here packets stay then. And when conntrack itself goes: nobody waits
- * for the templates of packets.
+ * hook goes; here packets stay then. As packets may wait for one behind the other,
+ * NFQUEUE is asked once more when no device has any. And when conntrack itself goes:
+ * nobody waits for the templates of packets.
  *
  * Context: process, may sleep; takes RTNL. No packet gets into a device during it,
  * and those that were on their way from one have gone on.
@@ -1522,11 +1552,16 @@ EXPORT_SYMBOL_GPL(nf_imq_unregister);
 void nf_imq_flush(void)
 {
 	const struct nf_imq_ops *ops;
+	LIST_HEAD(up);
 
 	rtnl_lock();
 	ops = rtnl_dereference(nf_imq_ops);
-	if (ops)
-		nf_imq_flush_devices(ops);
+	if (ops) {
+		nf_imq_deactivate(ops, &up);
+		/* It may have got some of the packets meanwhile. */
+		nf_imq_drop_nfqueue();
+		nf_imq_activate(&up);
+	}
 	rtnl_unlock();
 }
 EXPORT_SYMBOL_GPL(nf_imq_flush);

@@ -4,6 +4,7 @@
 #include <kunit/test.h>
 #include <linux/if_ether.h>
 #include <linux/net.h>
+#include <linux/tcp.h>
 
 /* Verdict */
 
@@ -420,6 +421,23 @@ static bool nf_imq_test_back(struct sk_buff *skb, struct nf_imq_ext *ext)
 	local_bh_enable();
 
 	return ok;
+}
+
+/* The listener of a SYN cookie's request may go while its packet waits. */
+static void nf_imq_test_fit_request(struct kunit *test)
+{
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct nf_hook_state state = { .pf = NFPROTO_IPV4 };
+	struct request_sock *req;
+
+	req = kunit_kzalloc(test, sizeof(struct tcp_request_sock), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, req);
+	req_to_sk(req)->sk_state = TCP_NEW_SYN_RECV;
+	skb->sk = req_to_sk(req);
+	KUNIT_EXPECT_TRUE(test, nf_imq_fit_packet(skb, &state));
+	req->syncookie = 1;
+	KUNIT_EXPECT_FALSE(test, nf_imq_fit_packet(skb, &state));
+	skb->sk = NULL;
 }
 
 static void nf_imq_test_fit(struct kunit *test)
@@ -1114,6 +1132,7 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE(nf_imq_test_next_flowtable),
 #endif
 	KUNIT_CASE_PARAM(nf_imq_test_fit, nf_imq_fit_gen_params),
+	KUNIT_CASE(nf_imq_test_fit_request),
 	KUNIT_CASE_PARAM(nf_imq_test_errno, nf_imq_errno_gen_params),
 	KUNIT_CASE(nf_imq_test_okfn_alive),
 	KUNIT_CASE_PARAM(nf_imq_test_of, nf_imq_of_gen_params),

@@ -617,6 +617,36 @@ flowtable() {
 	no_other_counter "$R" imq2
 }
 
+# A packet that was redirected to an ingress is as any other behind that: an ifb, to which
+# it is routed, drops what is not redirected there.
+redirected() {
+	local how=$1 got
+
+	have_nft
+	topology
+	r ip link add ifb0 type ifb || skip "the kernel has no ifb"
+	r ip link set ifb0 up
+	r ip route add 203.0.113.0/24 dev ifb0
+	r tc qdisc add dev lan1 clsact
+	r tc filter add dev lan1 ingress protocol ip flower ip_proto udp \
+		action mirred ingress redirect dev lan2 || skip "the kernel has no mirred"
+	if [ "$how" = deferred ]; then
+		r tc qdisc add dev imq0 root netem delay 20ms limit 1000
+	fi
+	r nft -f - <<-EOT
+	table netdev t {
+		chain c {
+			type filter hook ingress device "lan2" priority 0
+			meta l4proto udp imq todev 0
+		}
+	}
+	EOT
+	udp --idle 200 "from=$H1,to=$W,dst=203.0.113.5,at=198.51.100.2,count=$COUNT" >/dev/null
+	equal "imq0: left" "$(left "$R" imq0)" "$COUNT"
+	got=$(ip -n "$R" -s link show ifb0 | awk '/RX:/ { getline; print $4 }')
+	equal "dropped by ifb0" "$got" "$COUNT"
+}
+
 imq_begin
 for hook in prerouting input forward output postrouting; do
 	imq_test "bridge, $hook, direct" bridge_hook direct "$hook"
@@ -649,6 +679,8 @@ imq_test "F23 ingress and egress, deferred" netdev deferred
 for how in direct deferred tbf; do
 	imq_test "F23 ingress and egress, TCP and VLANs, $how" netdev_tcp "$how"
 done
+imq_test "redirected to an ingress, direct" redirected direct
+imq_test "redirected to an ingress, deferred" redirected deferred
 imq_test "F25 ingress before a flow table, direct" flowtable direct
 imq_test "F25 ingress before a flow table, deferred" flowtable deferred
 imq_end

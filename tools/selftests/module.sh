@@ -372,8 +372,8 @@ unload_helper() {
 	flushed "the helper"
 }
 
-# NAT goes, with packets queued whose connection it has in its list, behind srcnat.
-unload_nat() {
+# nat_waits: packets will wait whose connection NAT has in its list, behind srcnat.
+nat_waits() {
 	conntrack_waits nf_nat '
 		chain nat {
 			type nat hook postrouting priority srcnat
@@ -383,13 +383,67 @@ unload_nat() {
 			type filter hook postrouting priority srcnat + 1
 			udp dport 5000 imq todev 0
 		}'
+}
+
+# nat_unused: but by these. modprobe would unload it, too.
+nat_unused() {
+	local module
+
+	r nft delete table ip goes
+	for module in nft_masq nft_nat nft_redir nft_chain_nat xt_MASQUERADE xt_nat \
+			iptable_nat ip6table_nat; do
+		! grep -q "^$module " /proc/modules || wait_for 5 rmmod "$module" ||
+			fail "$module can't be unloaded"
+	done
+}
+
+unload_nat() {
+	nat_waits
 	udp --idle 100 "from=$H1,to=$W,dst=198.51.100.2,count=20" >/dev/null
 	waits "with the rules" 20 20
-	r nft delete table ip goes
+	nat_unused
 	waits "without" 20 20
-	unload nft_masq nft_nat nft_redir nft_chain_nat xt_MASQUERADE xt_nat iptable_nat \
-		ip6table_nat nf_nat
+	unload nf_nat
 	flushed NAT
+}
+
+# nfqueued: packets that NFQUEUE has
+nfqueued() {
+	r cat /proc/net/netfilter/nfnetlink_queue | awk '$1 == 5 { print $3 }'
+}
+
+some_nfqueued() {
+	[ "$(nfqueued)" -ge 10 ]
+}
+
+# All the time, some go on from imq0 to NFQUEUE, which is flushed before imq is, as
+# RTNL is held for long: they must not stay there.
+unload_nat_nfqueue() {
+	nat_waits
+	r nft -f - <<-EOT
+	table ip behind {
+		chain c {
+			type filter hook postrouting priority srcnat + 2
+			udp dport 5000 queue num 5
+		}
+	}
+	EOT
+	r tc qdisc replace dev imq0 root netem delay "$(slowly 4)s" 2100ms limit 10000
+	background listener ip netns exec "$R" "$imq_dir/imq_packets.py" nfqueue 5 hold=1
+	wait_for 5 grep -q ready "$imq_tmp/out.listener" || skip "the kernel has no NFQUEUE"
+	r ip link add many numtxqueues 4096 type imq
+	r ip link set many up
+	flood --idle 1 "from=$H1,to=$W,dst=198.51.100.2,count=1000,renew=1" >/dev/null
+	nat_unused
+	background rtnl bash -c "while ip -n $R link set many txqueuelen 2000; do
+			ip -n $R link set many txqueuelen 100
+		done"
+	wait_for 6 some_nfqueued || fail "none goes on to NFQUEUE"
+	unload nf_nat
+	background_end rtnl >/dev/null
+	waits "without NAT" 0 0
+	equal "packets in NFQUEUE, without NAT" "$(nfqueued)" 0
+	within "seen by NFQUEUE before" "$(field seen "$(background_end listener | tail -n 1)")" 1 999
 }
 
 finish() {
@@ -427,6 +481,7 @@ imq_test "F9 unload imq with packets queued" unload_with_packets
 imq_test "F9 unload nft_imq with packets queued" unload_expression
 imq_test "F9 unload a conntrack helper with packets queued" unload_helper
 imq_test "F9 unload NAT with packets queued" unload_nat
+imq_test "F9 unload NAT with packets queued, NFQUEUE behind" unload_nat_nfqueue
 imq_test "F9 load and unload imq in a loop under load" loop_under_load
 imq_test "F9 NAT tables loaded with packets queued" nat_afterwards
 imq_test "all can be unloaded in the end" finish
