@@ -515,6 +515,19 @@ duplicates() {
 	no_other_counter "$R" imq1
 }
 
+# count_copies: H2 counts those of datagrams to W, ports 5001 and 5002.
+count_copies() {
+	h2 nft -f - <<-EOT
+	table ip t {
+		counter copies { }
+		chain c {
+			type filter hook prerouting priority 0
+			ip daddr 198.51.100.2 udp dport 5001-5002 counter name copies drop
+		}
+	}
+	EOT
+}
+
 # nft and iptables make them before imq: each goes on once.
 dup_and_tee() {
 	local out
@@ -530,8 +543,7 @@ dup_and_tee() {
 		skip "no dup"
 	r iptables-legacy -t mangle -A PREROUTING -i lan1 -p udp --dport 5002 \
 		-j TEE --gateway 10.0.2.2 || skip "no TEE"
-	on "$H2" nft 'add table ip t; add counter ip t copies; add chain ip t c { type filter hook prerouting priority 0; }'
-	on "$H2" nft 'add rule ip t c ip daddr 198.51.100.2 udp dport 5001-5002 counter name copies drop'
+	count_copies
 	out=$(udp "id=dup,from=$H1,to=$W,dst=198.51.100.2,port=5001,count=$COUNT" \
 		  "id=tee,from=$H1,to=$W,dst=198.51.100.2,port=5002,count=$COUNT")
 	equal "dup: delivered" "$(field got "$(flow dup "$out")")" "$COUNT"
@@ -561,8 +573,7 @@ dup_waits() {
 		}
 	}
 	EOT
-	on "$H2" nft 'add table ip t; add counter ip t copies; add chain ip t c { type filter hook prerouting priority 0; }'
-	on "$H2" nft 'add rule ip t c ip daddr 198.51.100.2 udp dport 5001 counter name copies drop'
+	count_copies
 	out=$(udp "from=$R,to=$W,dst=198.51.100.2,port=5001,count=$COUNT")
 	equal "delivered" "$(field got "$out")" "$COUNT"
 	all_out imq0

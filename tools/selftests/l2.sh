@@ -643,8 +643,8 @@ redirected() {
 	EOT
 	udp --idle 200 "from=$H1,to=$W,dst=203.0.113.5,at=198.51.100.2,count=$COUNT" >/dev/null
 	equal "imq0: left" "$(left "$R" imq0)" "$COUNT"
-	got=$(ip -n "$R" -s link show ifb0 | awk '/RX:/ { getline; print $4 }')
-	equal "dropped by ifb0" "$got" "$COUNT"
+	got=$(ip -n "$R" -s link show ifb0 | awk '/RX:/ { getline; print $2, $4 }')
+	equal "sent to ifb0, and dropped there" "$got" "$COUNT $COUNT"
 }
 
 imq_begin

@@ -419,6 +419,8 @@ some_nfqueued() {
 # All the time, some go on from imq0 to NFQUEUE, which is flushed before imq is, as
 # RTNL is held for long: they must not stay there.
 unload_nat_nfqueue() {
+	local length
+
 	nat_waits
 	r nft -f - <<-EOT
 	table ip behind {
@@ -433,17 +435,21 @@ unload_nat_nfqueue() {
 	wait_for 5 grep -q ready "$imq_tmp/out.listener" || skip "the kernel has no NFQUEUE"
 	r ip link add many numtxqueues 4096 type imq
 	r ip link set many up
-	flood --idle 1 "from=$H1,to=$W,dst=198.51.100.2,count=1000,renew=1" >/dev/null
+	flood --idle 1 "from=$H1,to=$W,dst=198.51.100.2,count=8000,renew=1" >/dev/null
 	nat_unused
-	background rtnl bash -c "while ip -n $R link set many txqueuelen 2000; do
-			ip -n $R link set many txqueuelen 100
-		done"
+	for length in 300 600 900 1200; do
+		background "rtnl$length" bash -c "while ip -n $R link set many txqueuelen $length; do
+				:
+			done"
+	done
 	wait_for 6 some_nfqueued || fail "none goes on to NFQUEUE"
 	unload nf_nat
-	background_end rtnl >/dev/null
+	for length in 300 600 900 1200; do
+		background_end "rtnl$length" >/dev/null
+	done
 	waits "without NAT" 0 0
 	equal "packets in NFQUEUE, without NAT" "$(nfqueued)" 0
-	within "seen by NFQUEUE before" "$(field seen "$(background_end listener | tail -n 1)")" 1 999
+	within "seen by NFQUEUE before" "$(field seen "$(background_end listener | tail -n 1)")" 1 7999
 }
 
 finish() {
