@@ -232,7 +232,8 @@ all_once() {
 	[ "$(nproc)" -gt 1 ] || missed=0
 	# Twice: a packet that came when both the old and the new hook were there.
 	within "imq0: entered" "$(entered "$R" imq0)" $((n - missed)) $((n + missed))
-	note "$n packets, $(grep -o '[0-9]* times in [0-9]* s' "$imq_log" || true)"
+	note "$n packets, $clashed dropped by conntrack," \
+		"$(grep -o '[0-9]* times in [0-9]* s' "$imq_log" || true)"
 	no_other_counter "$R" imq0
 	no_other_counter "$R" imq1
 }
