@@ -34,7 +34,8 @@ help: ## this list
 #= TIME           seconds of "make soak" (3600)
 #= GUESTS         its guests: debug, smp, kcsan (all three)
 #= MUTANTS        only these in "make check-mutants"
-#= KERNEL_SRC     kernel source, directory or tarball (Debian's linux-source-6.12)
+#= IMQ_KERNEL     version of the kernel that has a series: 6.12 (the default), 6.1
+#= KERNEL_SRC     its source, directory or tarball (Debian's linux-source-6.12)
 #= LIBNFTNL_SRC   source directory; likewise NFTABLES_SRC, IPTABLES_SRC, IPROUTE2_SRC
 #= IMQ_CACHE      sources, builds and logs (~/.cache/imq)
 #= IMQ_JOBS       parallel jobs of a build (number of processors)

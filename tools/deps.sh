@@ -5,6 +5,7 @@
 #
 # Installs the Debian packages that GROUP needs, as listed in tools/deps.list:
 # build (kernel and userland), demo, bench, check (the default is all four).
+# IMQ_KERNEL is the version of the kernel's source (default 6.12).
 # Nothing is run, not even as root, when all of them are installed.
 #
 #   -n   only print what is missing; exit status 1 if anything is
@@ -31,7 +32,7 @@ wanted=$(for group; do
 	esac
 done | sort -u | while read -r group; do
 	sed -n "s/#.*//; s/^$group:[[:space:]]*//p" "$IMQ_TOP/tools/deps.list"
-done | tr -s ' \t' '\n' | sort -u)
+done | sed "s/\$IMQ_KERNEL/${IMQ_KERNEL:-6.12}/" | tr -s ' \t' '\n' | sort -u)
 
 if ! command -v dpkg-query >/dev/null; then
 	log "This is no Debian system: nothing is installed. These Debian packages, or what"

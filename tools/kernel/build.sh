@@ -51,12 +51,32 @@ if [ -n "$mutant" ]; then
 	[ "$tree_name" = imq ] || die "-m is for the whole series"
 	tree_name=mutants keep=60 result=mutant-$name
 fi
+[ "$IMQ_KERNEL" = "$IMQ_KERNEL_DEFAULT" ] || result=$IMQ_KERNEL-$result
+
+# renamed: stdin's options under the names that they have in this kernel, without
+# those that it does not have.
+renamed() {
+	local symbols=$config_dir/$IMQ_KERNEL.symbols
+
+	[ -f "$symbols" ] || symbols=/dev/null
+	awk 'FILENAME != "-" { if (NF == 2 && !/^#/) name["CONFIG_" $1] = $2; next }
+	     match($0, /CONFIG_[A-Za-z0-9_]+/) {
+		option = substr($0, RSTART, RLENGTH)
+		if (option in name) {
+			if (name[option] == "-")
+				next
+			sub(option, "CONFIG_" name[option])
+		}
+	     }
+	     { print }' "$symbols" -
+}
 
 # wanted: the configuration as one fragment. Of what the series adds, only
 # options that are there with the patches applied so far.
 files=()
 for f in $fragments; do
 	files+=("$config_dir/$f.config")
+	[ ! -f "$config_dir/$f-$IMQ_KERNEL.config" ] || files+=("$config_dir/$f-$IMQ_KERNEL.config")
 done
 files+=("${extra[@]}")
 wanted() {
@@ -65,7 +85,7 @@ wanted() {
 	while read -r p; do
 		patches+=("$IMQ_TOP/patches/$p")
 	done < <(series_patches | head -n "$count")
-	cat "${files[@]}" | sed "s/=m\$/=$tristate/" | while IFS= read -r line; do
+	cat "${files[@]}" | renamed | sed "s/=m\$/=$tristate/" | while IFS= read -r line; do
 		case $line in
 		CONFIG_*IMQ*)
 			option=${line#CONFIG_}

@@ -9,6 +9,11 @@
 # the last applied patch that has the file, so pop those above first if it
 # belongs to a lower one. New files of the series have to be in
 # tools/patches/files.map.
+#
+# In a tree of another kernel than the default one (the same IMQ_KERNEL as for
+# quilt.sh), edits are for that kernel: those of new files go to
+# patches/linux-VERSION/new-files.diff. Patches that it shares with the default kernel
+# are not written, as lines have other numbers here.
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -47,17 +52,49 @@ content_after() {
 	echo "$file"
 }
 
+own=linux diffs=''
+if [ "$IMQ_KERNEL" != "$IMQ_KERNEL_DEFAULT" ]; then
+	own=linux-$IMQ_KERNEL diffs=$(mktemp)
+	trap 'rm -f "$diffs"' EXIT
+	# what it says at its top
+	sed '/^---$/q' "$IMQ_TOP/patches/$own/new-files.diff" >"$diffs"
+fi
+
+# new_file FILE EDITED SOURCE: what a patch adds as FILE is now like EDITED.
+new_file() {
+	if [ -z "$diffs" ]; then
+		cmp -s "$2" "$IMQ_TOP/$3" && return
+		cat "$2" >"$IMQ_TOP/$3"
+		log "$3: updated"
+	elif ! cmp -s "$2" "$IMQ_TOP/$3"; then
+		echo "diff --git a/$1 b/$1"
+		diff -up --label "a/$1" --label "b/$1" "$IMQ_TOP/$3" "$2" || [ $? = 1 ]
+	fi
+}
+
 while read -r patch file source; do
-	[ -f "patches/$patch" ] || continue
+	[ "${patch%%/*}" = "$own" ] || continue
 	edited=$(content_after "$patch" "$file")
 	[ -s "$edited" ] || { warn "$file is gone: remove it from files.map"; continue; }
-	cmp -s "$edited" "$IMQ_TOP/$source" && continue
-	cat "$edited" >"$IMQ_TOP/$source"
-	log "$source: updated"
-done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$IMQ_TOP/tools/patches/files.map")
+	new_file "$file" "$edited" "$source"
+done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$IMQ_TOP/tools/patches/files.map" | sort -k 2) \
+	>>"${diffs:-/dev/null}"
+[ -z "$diffs" ] || cat "$diffs" >"$IMQ_TOP/patches/$own/new-files.diff"
+
+# edits PATCH: its lines, in no order
+edits() {
+	sed '1,/^---$/d' "$1" | grep '^[-+]' | grep -vE '^(---|\+\+\+) ' | sort
+}
+
+same_edits() {
+	cmp -s <(edits "patches/$1") <(edits "$IMQ_TOP/patches/$1")
+}
 
 while read -r p; do
-	mkdir -p "$IMQ_TOP/patches/$(dirname "$p")"
-	cp "patches/$p" "$IMQ_TOP/patches/$p"
+	if [ "${p%%/*}" = "$own" ]; then
+		cp "patches/$p" "$IMQ_TOP/patches/$p"
+	elif ! same_edits "$p"; then
+		warn "$p is not written: edit it in a tree of Linux $IMQ_KERNEL_DEFAULT"
+	fi
 done < <(sed '/^$/d' patches/series)
 "$IMQ_TOP/tools/patches/update.py"

@@ -8,11 +8,24 @@
 # depends on them. It shares unchanged files with the pristine source (hard
 # links), so nothing may edit a file in it in place; for that, make quilt.
 
-IMQ_KERNEL=${IMQ_KERNEL:-6.12}
+# The kernel that `series` and the source folders are for. Another one has a series,
+# and patches, of its own: series-VERSION, patches/linux-VERSION/.
+IMQ_KERNEL_DEFAULT=6.12
+IMQ_KERNEL=${IMQ_KERNEL:-$IMQ_KERNEL_DEFAULT}
+
+# kernel_versions: those that have a series.
+kernel_versions() {
+	local f
+
+	echo "$IMQ_KERNEL_DEFAULT"
+	for f in "$IMQ_TOP"/series-*; do
+		[ ! -f "$f" ] || echo "${f##*/series-}"
+	done
+}
 
 # series_file: the quilt series of this kernel version.
 series_file() {
-	if [ "$IMQ_KERNEL" != 6.12 ] && [ -f "$IMQ_TOP/series-$IMQ_KERNEL" ]; then
+	if [ "$IMQ_KERNEL" != "$IMQ_KERNEL_DEFAULT" ] && [ -f "$IMQ_TOP/series-$IMQ_KERNEL" ]; then
 		echo "$IMQ_TOP/series-$IMQ_KERNEL"
 	else
 		echo "$IMQ_TOP/series"

@@ -20,6 +20,9 @@
 # and at the end "N passed, N failed, N skipped". A mutant that survives fails; one
 # whose test can't be run here is skipped. Exit status 1 if one failed.
 #
+# The mutants are written for the default kernel. For another one (IMQ_KERNEL), those
+# that break a line which that has otherwise (new-files.diff) are skipped.
+#
 #   --apply   only see whether each patch still applies behind the series (lines
 #             may have moved, nothing else) and has its fields
 #
@@ -86,23 +89,42 @@ problem() {
 
 # Applying ------------------------------------------------------------------
 
-all_apply() {
-	local src dir name text
+# patched_tree: sets tree to a directory with the files that the series touches.
+tree=''
+patched_tree() {
+	local src
 
 	src=$(tools/sources.sh linux) || exit
-	dir=$(mktemp -d)
-	apply_series "$src" "$dir/tree" "$(series_patches | wc -l)" || exit 1
+	tree=$(mktemp -d)
+	apply_series "$src" "$tree/linux" "$(series_patches | wc -l)" || exit 1
+}
+
+# applies MUTANT: behind the series, in patched_tree's. Says why not.
+applies() {
+	patch -p1 -F0 -N -f --dry-run -r - -d "$tree/linux" <"$(patch_of "$1")"
+}
+
+# not_for_kernel MUTANT: whether it is one that this kernel can't have.
+not_for_kernel() {
+	[ "$IMQ_KERNEL" != "$IMQ_KERNEL_DEFAULT" ] && ! applies "$1" >/dev/null
+}
+
+all_apply() {
+	local name text
+
+	patched_tree
 	for name; do
 		text=$(problem "$name")
 		if [ -n "$text" ]; then
 			verdict "BROKEN" "$name" "${text//$'\n'/, }"
-		elif text=$(patch -p1 -F0 -N -f --dry-run -r - -d "$dir/tree" <"$(patch_of "$name")"); then
+		elif text=$(applies "$name"); then
 			verdict applies "$name" ''
+		elif not_for_kernel "$name"; then
+			verdict skipped "$name" "Linux $IMQ_KERNEL has other lines there"
 		else
 			verdict "DOES NOT APPLY" "$name" "$(tail -n 1 <<<"$text")"
 		fi
 	done
-	rm -rf "$dir"
 	finish
 }
 
@@ -186,11 +208,16 @@ all_caught() {
 		text=$(tools/userland/prefix.sh "$name" 2>"$logs/$name.log") &&
 			prefixes+=(--prefix "$text")
 	done
+	[ "$IMQ_KERNEL" = "$IMQ_KERNEL_DEFAULT" ] || patched_tree
 	# The next one is built while the test of the last one runs.
 	for name; do
 		text=$(problem "$name")
 		if [ -n "$text" ]; then
 			verdict BROKEN "$name" "${text//$'\n'/, }"
+			continue
+		fi
+		if not_for_kernel "$name"; then
+			verdict skipped "$name" "Linux $IMQ_KERNEL has other lines there"
 			continue
 		fi
 		config=$(field "$name" Kernel)
@@ -211,7 +238,7 @@ all_caught() {
 	finish
 }
 judge_pid='' prefixes=()
-trap '[ -z "$judge_pid" ] || kill "$judge_pid" 2>/dev/null' EXIT
+trap '[ -z "$judge_pid" ] || kill "$judge_pid" 2>/dev/null; rm -rf "$tree"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

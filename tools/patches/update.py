@@ -17,16 +17,27 @@ and the diffstat anew, and drops new files that files.map does not name.
 Edits that quilt has written ("Index:" lines, time stamps, no git headers) are
 brought into git's form.
 
+The source folders have the files as the default kernel needs them. What differs
+in the new files for another one is in linux-VERSION/new-files.diff, which is
+applied to them here and is no patch of a series: so each patch of that series has
+its files as they have to be, and builds. A patch there of the same name as one in
+linux/ has that one's message; what is to be said of the difference goes into its
+notes.
+
     --check   change nothing; name what differs, exit status 1 if anything does
 """
 import os
 import re
+import subprocess
 import sys
+import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATCHES = os.path.join(TOP, "patches")
 MAP = os.path.join(TOP, "tools", "patches", "files.map")
 STAT_WIDTH = 72     # of git format-patch
+DIFF = "new-files.diff"
+DEFAULT = "linux"   # folder of the default kernel's patches
 
 
 class Error(Exception):
@@ -92,6 +103,19 @@ def read_map():
             if target in result.setdefault(patch, {}):
                 raise Error(where + target + " is there twice")
             result[patch][target] = source
+    return result
+
+
+def read_diffs():
+    """All new-files.diff as {folder: {target path: its diff}}."""
+    result = {}
+    for folder in sorted(os.listdir(PATCHES)):
+        name = os.path.join(PATCHES, folder, DIFF)
+        if not os.path.isfile(name):
+            continue
+        with open(name, encoding="utf-8", newline="") as file:
+            _, _, sections = split(folder + "/" + DIFF, file.read())
+        result[folder] = {section.path: section for section in sections}
     return result
 
 
@@ -188,11 +212,31 @@ def make_section(patch, header, hunks):
     return Section(path, lines + hunks)
 
 
-def new_file(path, source):
-    """The diff that adds the repository's file source as path."""
+def changed(path, text, diff):
+    """The text of the new file path with its section of new-files.diff applied."""
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "file")
+        with open(name, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        # lines may have moved, but their context must be there
+        done = subprocess.run(["patch", "-s", "-F0", "-N", "-r", "-",
+                               "--no-backup-if-mismatch", name],
+                              input="".join(diff.lines), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True,
+                              check=False)
+        if done.returncode:
+            raise Error("%s does not apply to the source of %s:\n%s" %
+                        (DIFF, path, done.stdout.strip()))
+        with open(name, encoding="utf-8", newline="") as file:
+            return file.read()
+
+
+def new_file(path, source, diff=None):
+    """The diff that adds the repository's file source, changed by diff, as path."""
     name = os.path.join(TOP, source)
     with open(name, encoding="utf-8", newline="") as file:
-        lines = file.read().split("\n")
+        text = file.read()
+    lines = (changed(path, text, diff) if diff else text).split("\n")
     complete = lines[-1] == ""
     if complete:
         lines.pop()
@@ -270,9 +314,20 @@ STAT_LINE = re.compile(r" \S.* \|\s+\d+ ?\+*-*$| \d+ files? changed(, .*)?$|"
                        r" (create|delete) mode \d+ |^\s*$")
 
 
-def updated(patch, text, files):
+def message_of(patch, message):
+    """The message of a patch: that of the default kernel's patch of its name."""
+    folder, name = os.path.split(patch)
+    original = os.path.join(PATCHES, DEFAULT, name)
+    if not folder.startswith(DEFAULT + "-") or not os.path.isfile(original):
+        return message
+    with open(original, encoding="utf-8", newline="") as file:
+        return split(os.path.join(DEFAULT, name), file.read())[0]
+
+
+def updated(patch, text, files, diffs):
     """The text of a patch as it should be, and what new files it drops."""
     message, notes, sections = split(patch, text)
+    message = message_of(patch, message)
     notes = [line for line in notes if not STAT_LINE.match(line)]
     edits = [section for section in sections if not section.new_mode()]
     dropped = [section.path for section in sections
@@ -280,10 +335,10 @@ def updated(patch, text, files):
     for section in edits:
         if section.path in files:
             raise Error("patches/%s edits %s, which files.map has it add" % (patch, section.path))
-    sections = edits + [new_file(path, files[path]) for path in sorted(files)]
+    sections = edits + [new_file(path, files[path], diffs.get(path)) for path in sorted(files)]
     if not sections:
         raise Error("patches/%s changes nothing" % patch)
-    out = message + notes + diffstat(sections) + ["\n"]
+    out = message + notes + ["\n"] * bool(notes) + diffstat(sections) + ["\n"]
     for section in sections:
         out += section.lines
     return "".join(out), dropped
@@ -296,11 +351,18 @@ def main():
     drift = False
     try:
         files = read_map()
+        diffs = read_diffs()
+        for folder in diffs:
+            added = {path for patch in files if os.path.dirname(patch) == folder
+                     for path in files[patch]}
+            for path in sorted(set(diffs[folder]) - added):
+                raise Error("%s/%s: no patch there adds %s" % (folder, DIFF, path))
         for patch in all_patches():
             name = os.path.join(PATCHES, patch)
             with open(name, encoding="utf-8", newline="") as file:
                 old = file.read()
-            new, dropped = updated(patch, old, files.get(patch, {}))
+            new, dropped = updated(patch, old, files.get(patch, {}),
+                                   diffs.get(os.path.dirname(patch), {}))
             for path in dropped:
                 print("patches/%s: drops %s, which files.map does not name" % (patch, path))
             if new == old:
