@@ -17,9 +17,9 @@ ATTRIBUTE-NUMBER=N (any other, as u32).
 ip6, inet, arp, bridge or netdev; TYPE is filter, nat or route, or - for a
 chain without a hook (HOOK and PRIO are ignored), with a rule that jumps there
 from a chain of type filter if TYPE is -HOOK. DEVICE is dev:NAME. EXPR is
-mark=REG (load meta mark), or imq[:KEY=N...], KEY one of dev (NFTA_IMQ_DEV),
-sreg (NFTA_IMQ_SREG_DEV), dev16 (the former, too short), or a number; none
-instead of imq is an expression that no kernel has. EXPRs
+mark=REG (load meta mark), setmark=REG (set it), or imq[:KEY=N...], KEY one of dev
+(NFTA_IMQ_DEV), sreg (NFTA_IMQ_SREG_DEV), dev16 (the former, too short), or a number;
+none instead of imq is an expression that no kernel has. EXPRs
 make one rule. IMQ=N instead is the target of x_tables, as iptables-nft sends
 it; the table is called mangle then.
 
@@ -213,6 +213,8 @@ def rule_expression(word):
         return expression("target", text(1, "IMQ"), be32(2, 0), attr(3, info))
     if name.startswith("mark="):
         return expression("meta", be32(1, int(name[5:])), be32(2, NFT_META_MARK))
+    if name.startswith("setmark="):
+        return expression("meta", be32(2, NFT_META_MARK), be32(3, int(name[8:])))
     if name not in ("imq", "none"):
         sys.exit("unknown expression " + word)
     data = []
