@@ -180,15 +180,20 @@ def link_info(items):
                 *([nest(IFLA_INFO_DATA, *data)] if data else []))
 
 
-def link_get(name):
-    """IFLA_LINKINFO of a device, by attribute"""
+def link_attrs(name):
+    """What the kernel says of a device, by attribute"""
     nl = Netlink(socket.NETLINK_ROUTE)
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(IFLA_IFNAME, name)
     nl.send(nl.message(RTM_GETLINK, 0, body))
     for kind, _, _, body in nl.receive():
         if kind != RTM_NEWLINK:
             sys.exit("no such device")
-        return dict(attrs(dict(attrs(body[16:]))[IFLA_LINKINFO]))
+        return dict(attrs(body[16:]))
+
+
+def link_get(name):
+    """IFLA_LINKINFO of a device, by attribute"""
+    return dict(attrs(link_attrs(name)[IFLA_LINKINFO]))
 
 
 def link_index(name):

@@ -47,7 +47,8 @@ txtime sends datagrams that are to leave in MS milliseconds.
 tun makes a device with so many queues, of which it gives all but one back and
 takes them again, all the time: read= (packets) changes=.
 
-big sets the size of GSO packets that a device takes, of IPv6 and IPv4.
+big sets the size of GSO packets that a device takes, of IPv6 and IPv4, and prints for
+which of them there is one.
 """
 
 import ctypes
@@ -541,15 +542,18 @@ def txtime(address, port, count, ms):
 # Others --------------------------------------------------------------------
 
 def big(dev, size):
-    """IFLA_GSO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE; ip of 2022 knows one of them."""
+    """IFLA_GSO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE; ip of 2022 knows one of them, and so do
+    kernels."""
     link = nl.Netlink(socket.NETLINK_ROUTE)
-    for kind in 41, 63:
+    sizes = {41: "ipv6", 63: "ipv4"}
+    for kind in sizes:
         body = struct.pack("=BxHiII", 0, 0, socket.if_nametoindex(dev), 0, 0)
         link.send(link.message(nl.RTM_NEWLINK, nl.NLM_F_ACK,
                                body + nl.u32(kind, int(size))))
         answer = link.answer(1)
         if answer != "ok":
             sys.exit("big: " + answer)
+    print(*(sizes[kind] for kind in sizes if kind in nl.link_attrs(dev)))
 
 
 def tun(dev, queues):

@@ -180,7 +180,8 @@ big_tcp() {
 	local out
 
 	router "$1" tcp
-	h1 "$imq_dir/imq_packets.py" big eth0 200000 || skip "the kernel has no BIG TCP"
+	out=$(h1 "$imq_dir/imq_packets.py" big eth0 200000) || skip "the kernel has no BIG TCP"
+	[[ $2 == *:* || $out == *ipv4* ]] || skip "the kernel has BIG TCP for IPv6 only"
 	r "$imq_dir/imq_packets.py" big wan 200000
 	# A router counts the option with the length in, too (ip6_pkt_too_big()).
 	h1 ip link set eth0 mtu 1492
@@ -224,7 +225,9 @@ big_tcp_split() {
 	errors=$(r awk '/^Ip6In(HdrErrors|UnknownProtos) / { sum += $2 } END { print sum }' \
 		/proc/net/snmp6)
 	equal "segments with wrong headers" "$errors" 0
-	within "segments" "$(left "$R" imq0)" $((12000000 / 1448)) 100000
+	# All of 1428 bytes, but for packets that are shorter than the burst: a flow
+	# begins with some.
+	within "segments" "$(left "$R" imq0)" 6000 100000
 	no_other_counter "$R" imq0
 }
 
