@@ -196,10 +196,12 @@ bpf() {
 	out=$(garbage "$H1" --ether "$(mac)" --to 203.0.113.9 eth0)
 	case $1 in
 	ingress)
-		# The device has nothing to do with them: IP receives them.
-		within "received by imq0" \
-			"$(r cat /sys/class/net/imq0/statistics/rx_packets)" 0 1000000000
-		foreign_all 0 "$out"
+		# Nothing is received on the device, either.
+		note "$out"
+		h1 ip link set eth0 down
+		within "imq0: foreign" "$(stat_of "$R" imq0 foreign)" \
+			"$(field plain "$out")" 1000000000
+		none_received
 		;;
 	neigh) foreign_all 1 "$out"; none_received ;;
 	clone) foreign_all "$(field plain "$out")" "$out" ;;
