@@ -114,22 +114,44 @@ received() {
 	r awk '/^Udp6(InDatagrams|NoPorts) / { print $2 }' /proc/net/snmp6
 }
 
-# foreign_all LEAST WHAT: as many packets as imq0 has transmitted are counted as
-# foreign, LEAST or more; none was taken for its own.
-foreign_all() {
-	local tap
-
-	note "$2"
+# transmitted WHAT: sets tap to the number of packets that imq0 has transmitted.
+transmitted() {
+	note "$1"
 	# IPv6 of H1 sends on its own account, whenever it likes.
 	h1 ip link set eth0 down
 	wait_for 10 backlog_is "$R" imq0 0
 	tap=$(field tap "$(background_end tap | tail -n 1)")
-	within "transmitted by imq0" "$tap" "$1" 1000000000
-	equal "imq0: foreign" "$(stat_of "$R" imq0 foreign)" "$tap"
+}
+
+# none_own COUNT: so many were foreign; none was taken for one of the device's own.
+none_own() {
 	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" "0 0"
 	within "imq0: TX dropped" "$(r cat /sys/class/net/imq0/statistics/tx_dropped)" \
-		"$tap" 1000000000
-	note "foreign=$tap"
+		"$1" 1000000000
+	note "foreign=$1"
+}
+
+# foreign_all LEAST WHAT: as many packets as imq0 has transmitted are counted as
+# foreign, LEAST or more.
+foreign_all() {
+	local tap
+
+	transmitted "$2"
+	within "transmitted by imq0" "$tap" "$1" 1000000000
+	equal "imq0: foreign" "$(stat_of "$R" imq0 foreign)" "$tap"
+	none_own "$tap"
+}
+
+# foreign_received LEAST WHAT: LEAST or more came to the ingress of imq0, and are
+# counted as foreign; it has transmitted none.
+foreign_received() {
+	local tap foreign
+
+	transmitted "$2"
+	equal "transmitted by imq0" "$tap" 0
+	foreign=$(stat_of "$R" imq0 foreign)
+	within "imq0: foreign" "$foreign" "$1" 1000000000
+	none_own "$foreign"
 }
 
 none_received() {
@@ -195,14 +217,7 @@ bpf() {
 	r ip route add 203.0.113.0/24 dev imq0
 	out=$(garbage "$H1" --ether "$(mac)" --to 203.0.113.9 eth0)
 	case $1 in
-	ingress)
-		# Nothing is received on the device, either.
-		note "$out"
-		h1 ip link set eth0 down
-		within "imq0: foreign" "$(stat_of "$R" imq0 foreign)" \
-			"$(field plain "$out")" 1000000000
-		none_received
-		;;
+	ingress) foreign_received "$(field plain "$out")" "$out"; none_received ;;
 	neigh) foreign_all 1 "$out"; none_received ;;
 	clone) foreign_all "$(field plain "$out")" "$out" ;;
 	*) foreign_all "$(field plain "$out")" "$out"; none_received ;;

@@ -767,6 +767,11 @@ have_sch() {
 	[ "$status" -eq 0 ] || skip "the kernel has no qdisc $1"
 }
 
+# kernel_since VERSION: the kernel is of this version or a later one.
+kernel_since() {
+	printf '%s\n' "$1" "$(uname -r)" | sort -VC
+}
+
 # modular MODULE: it is a module here, loaded or not.
 modular() {
 	modprobe -q "$1" 2>/dev/null || true
