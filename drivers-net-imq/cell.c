@@ -17,7 +17,6 @@
 #include <linux/hash.h>
 #include <linux/jhash.h>
 #include <linux/smp.h>
-#include <trace/events/imq.h>
 
 #include "imq.h"
 
@@ -272,9 +271,7 @@ netdev_tx_t imq_xmit(struct sk_buff *skb, struct net_device *dev)
 	const struct imq_dev *imq = netdev_priv(dev);
 
 	if (unlikely(!ext)) {
-		trace_imq_drop(skb, dev, NF_IMQ_FOREIGN);
-		imq_count(dev, NF_IMQ_FOREIGN);
-		kfree_skb(skb);
+		imq_drop(skb, dev, NF_IMQ_FOREIGN);
 		return NETDEV_TX_OK;
 	}
 
@@ -410,11 +407,8 @@ static void imq_cell_purge(struct imq_cell *cell, struct net_device *dev)
 	pcpu->stopped = 0;
 	spin_unlock_bh(&cell->queue.lock);
 
-	while ((skb = __skb_dequeue(&gone))) {
-		trace_imq_drop(skb, dev, NF_IMQ_DROP_DEV);
-		imq_count(dev, NF_IMQ_DROP_DEV);
-		kfree_skb_reason(skb, SKB_DROP_REASON_DEV_READY);
-	}
+	while ((skb = __skb_dequeue(&gone)))
+		imq_drop(skb, dev, NF_IMQ_DROP_DEV);
 }
 
 /**

@@ -18,8 +18,6 @@
 #include <linux/if_arp.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
-#include <linux/rtnetlink.h>
-#include <net/net_namespace.h>
 #include <net/pkt_sched.h>
 #include <trace/events/imq.h>
 
@@ -84,6 +82,24 @@ void imq_count(struct net_device *dev, enum nf_imq_counter counter)
 }
 
 /**
+ * imq_drop - drop a packet, and count it
+ * @skb: packet that is at no hook any more
+ * @dev: imq device
+ * @counter: why
+ *
+ * Context: any but hard interrupt.
+ */
+void imq_drop(struct sk_buff *skb, struct net_device *dev,
+	      enum nf_imq_counter counter)
+{
+	trace_imq_drop(skb, dev, counter);
+	imq_count(dev, counter);
+	kfree_skb_reason(skb, counter == NF_IMQ_DROP_DEV ?
+			      SKB_DROP_REASON_DEV_READY :
+			      SKB_DROP_REASON_NOT_SPECIFIED);
+}
+
+/**
  * imq_counters - values of all counters
  * @imq: private part of the device
  * @sum: where they are put, by enum nf_imq_counter: each the sum over all CPUs
@@ -124,11 +140,7 @@ static void imq_get_stats64(struct net_device *dev,
 /* Nothing is received on the device: mirred and BPF can redirect to its ingress, too. */
 static rx_handler_result_t imq_rx(struct sk_buff **pskb)
 {
-	struct sk_buff *skb = *pskb;
-
-	trace_imq_drop(skb, skb->dev, NF_IMQ_FOREIGN);
-	imq_count(skb->dev, NF_IMQ_FOREIGN);
-	kfree_skb(skb);
+	imq_drop(*pskb, (*pskb)->dev, NF_IMQ_FOREIGN);
 
 	return RX_HANDLER_CONSUMED;
 }

@@ -47,6 +47,8 @@ struct imq_dev {
 /* device.c */
 void imq_setup(struct net_device *dev);
 void imq_count(struct net_device *dev, enum nf_imq_counter counter);
+void imq_drop(struct sk_buff *skb, struct net_device *dev,
+	      enum nf_imq_counter counter);
 void imq_counters(const struct imq_dev *imq, u64 sum[NF_IMQ_COUNTERS]);
 
 /* link.c; under RTNL */
