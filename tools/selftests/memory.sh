@@ -12,9 +12,9 @@
 
 . "$(dirname "$0")/imq_lib.sh"
 
-# An imq device is no more than so many times an ifb. Not judged when it is up with
-# no qdisc but the default one, pfifo_fast, whose rings are as long as the transmit
-# queue: 1000 packets, and 32 of an ifb.
+# An imq device is no more than so many times an ifb. Not judged when both are up as
+# they are made: the rings of the default qdisc, pfifo_fast, are as long as the
+# transmit queue: 1000 packets, and 32 of an ifb.
 MAX_DEVICE=1.05
 DEVICES=1000
 ROUNDS=$(amount 1 5)
@@ -101,22 +101,23 @@ namespace_gone() {
 	fi
 }
 
-# devices TYPE STATE: bytes of one of DEVICES devices; STATE is down, up or the
-# qdisc of devices that are up
+# devices TYPE STATE: bytes of one of DEVICES devices; STATE is down, up, up and
+# options of ip, or the qdisc of devices that are up
 devices() {
-	local i ns=imq-$imq_id-mem before behind
+	local i ns=imq-$imq_id-mem before behind options=''
 
+	case $2 in "up "*) options=${2#up } ;; esac
 	ip netns add "$ns"
 	# What is allocated once
 	ip -n "$ns" link add first type "$1"
 	ip -n "$ns" link set first up
 	before=$(in_use)
 	for ((i = 0; i < DEVICES; i++)); do
-		echo "link add d$i type $1"
+		echo "link add d$i $options type $1"
 		[ "$2" = down ] || echo "link set d$i up"
 	done | ip -n "$ns" -batch -
 	case $2 in
-	down|up) ;;
+	down|up*) ;;
 	*)
 		for ((i = 0; i < DEVICES; i++)); do
 			echo "qdisc add dev d$i root $2"
@@ -135,7 +136,7 @@ per_device() {
 	modprobe -q ifb numifbs=0 2>/dev/null || true
 	ip link add "ifb$imq_id" type ifb || skip "the kernel has no ifb"
 	ip link del "ifb$imq_id"
-	case $1 in down|up) ;; *) have_sch "$1" ;; esac
+	case $1 in down|up*) ;; *) have_sch "$1" ;; esac
 	namespaces=''
 	! [ -r /sys/kernel/slab/net_namespace/objects ] || namespaces=$(objects net_namespace)
 	# Not the first, which grows caches
@@ -162,7 +163,12 @@ imq_begin
 imq_test "a packet, queued and not" packet
 # A page more or less depends on what was there before: for the benchmark, which
 # collects figures, and no test.
-for state in ${IMQ_FIGURES:+$(amount "down htb" "down up htb fq_codel")}; do
+states=()
+if [ -n "${IMQ_FIGURES:-}" ]; then
+	states=(down htb)
+	[ "${IMQ_FULL:-}" != 1 ] || states=(down up "up txqueuelen 1000" htb fq_codel)
+fi
+for state in "${states[@]}"; do
 	rm -f "$imq_tmp/ifb" "$imq_tmp/imq"
 	imq_test "$DEVICES devices, $state" per_device "$state"
 done
