@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Usage: tools/bench/wall-guest.sh [-r ROUNDS] [CASE...]
+# Usage: tools/bench/wall-guest.sh [-r ROUNDS] [-w "WHAT..."] [CASE...]
 #
 # Runs in a guest (User Mode Linux, real time; see quality.sh): how fast a router
 # forwards, without a shaper, with IFB, with IMQ.
@@ -11,21 +11,25 @@
 #         ├─ ifb: mirred on ingress of wan ── ifb0
 #         └─ imq: nft, prerouting ─────────── imq0
 #
-# W sends: bulk TCP in GSO packets, small datagrams as fast as it can, requests that
-# H1 answers one at a time (the answers are not shaped). CASE is none, ifb, imq, or
+# W sends: bulk TCP in GSO packets, small datagrams as fast as it can, requests (rr)
+# that H1 answers one at a time (the answers are not shaped); WHAT is some of "bulk
+# small rr". CASE is none, ifb, imq, or
 # one of the latter two with a qdisc other than pfifo: ifb:fq_codel. All cases take
-# turns, in ROUNDS (default 15) rounds, in another order each time. Each figure is
+# turns, in ROUNDS (default 25) rounds, in another order each time. Each figure is
 # the median of all rounds, and comparisons are medians of what was compared within
-# a round: so what disturbs a round matters little.
+# a round: so what disturbs a round matters little. How well a comparison is known
+# is given by the interval that has the true median in 95 % of all cases; it
+# misses a limit if all of the interval does.
 #
 # Prints figures as imq_lib.sh does, to $IMQ_FIGURES too. Limits: bulk TCP through
 # IMQ is 0.95 times that without a shaper, or more, and no less than through IFB.
 set -euo pipefail
 
-rounds=15
-while getopts r: option; do
+rounds=25 measured='bulk small rr'
+while getopts r:w: option; do
 	case $option in
 	r) rounds=$OPTARG ;;
+	w) measured=$OPTARG ;;
 	*) sed -n '3,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 done
@@ -37,9 +41,9 @@ cases=("$@")
 . "$(dirname "$0")/../selftests/imq_lib.sh"
 wall=$(dirname "$0")/wall.py
 
-BULK=$(amount 50000000 200000000)
+BULK=$(amount 50000000 1000000000)
 SMALL=$(amount 10000 100000)
-REQUESTS=$(amount 500 10000)
+REQUESTS=$(amount 500 2000)
 MIN_NONE=0.95
 MIN_IFB=1.0
 
@@ -83,16 +87,20 @@ received() {
 }
 
 rounds_of_all() {
-	local i round case
+	local i round case what
 
 	topology
 	for ((round = 0; round <= rounds; round++)); do
 		for ((i = 0; i < ${#cases[@]}; i++)); do
 			case=${cases[(i + round) % ${#cases[@]}]}
 			set_case "$case"
-			measure bulk "$BULK" "$case"
-			measure small "$SMALL" "$case"
-			measure rr "$REQUESTS" "$case"
+			for what in $measured; do
+				case $what in
+				bulk) measure bulk "$BULK" "$case" ;;
+				small) measure small "$SMALL" "$case" ;;
+				rr) measure rr "$REQUESTS" "$case" ;;
+				esac
+			done
 		done
 		# The first one warms caches.
 		[ "$round" -gt 0 ] || rm -f "$imq_tmp"/m.*
@@ -120,16 +128,24 @@ unit() {
 	case $1 in bulk) echo Mbit/s ;; small) echo 1000/s ;; rr) echo us ;; esac
 }
 
-# ratio WHAT CASE OTHER: how many times as fast as the other, in a round
+# ratio WHAT CASE OTHER: how many times as fast as the other, in a round: the median,
+# and what is as far from both ends as the true one is in 95 % of all cases (normal
+# approximation of the binomial distribution)
 ratio() {
-	paste "$imq_tmp/m.$1.$3" "$imq_tmp/m.$1.$2" | awk '{ print $1 / $2 }' | median
+	paste "$imq_tmp/m.$1.$3" "$imq_tmp/m.$1.$2" | awk '{ print $1 / $2 }' | sort -g | awk '
+		{ v[NR] = $1 }
+		END {
+			k = int((NR - 1.96 * sqrt(NR)) / 2)
+			k = k < 1 ? 1 : k
+			printf "%.3f %.3f %.3f\n", v[int((NR + 1) / 2)], v[k], v[NR + 1 - k]
+		}'
 }
 
 values() {
 	local what case
 
 	rounds_of_all
-	for what in bulk small rr; do
+	for what in $measured; do
 		for case in "${cases[@]}"; do
 			figure "$what, $case" "$(value "$what" "$case")" "$(unit "$what")"
 		done
@@ -138,12 +154,15 @@ values() {
 
 # faster WHAT CASE OTHER [LIMIT]
 faster() {
-	local limit=()
+	local limit=() name="$1: $2, times as fast as $3" median least most
 
 	[ -s "$imq_tmp/m.$1.$2" ] || skip "not measured"
 	[ -s "$imq_tmp/m.$1.$3" ] || skip "not measured"
 	[ -z "${4:-}" ] || limit=(">=" "$4")
-	figure "$1: $2, times as fast as $3" "$(ratio "$1" "$2" "$3")" "" "${limit[@]}"
+	read -r median least most < <(ratio "$1" "$2" "$3")
+	figure "$name" "$median" ""
+	figure "$name, at least" "$least" ""
+	figure "$name, at most" "$most" "" "${limit[@]}"
 }
 
 imq_keep=1
