@@ -11,7 +11,8 @@
 #     static     scripts, patches as text, drift from the source folders
 #     userland   patched tools and plugins, as far as no kernel is needed
 #     builtin    the selftests in a guest, everything built into the kernel
-#     module     the same with everything as modules; at the same time as builtin
+#     module     the same with everything as modules; at the same time as builtin,
+#                one guest more than there are processors
 #     patches    sizes of structures; every patch builds on its own
 #   and, when asked for:
 #     debug      all selftests in a kernel that checks memory and locks
@@ -226,58 +227,98 @@ group_userland() {
 	fi
 }
 
-# guest_tests KIND KERNEL: the selftests in guests.
-guest_tests() {
+# list_jobs KIND KERNEL: a line for each guest: these two, and what runs there: a
+# script, or the name and version of a newer tool.
+list_jobs() {
 	local f config options only
 
 	machine "$1"
 	for f in $(guest_scripts "${tests:-$only}"); do
-		guest_test "$1" "$2" "$f" "${options[@]}"
+		echo "$1 $2 $f"
 	done
-	[ "$1$tests" != module ] || guest_newer "$1" "$2"
+	[ "$1$tests" != module ] || while read -r f; do
+		echo "$1 $2 $f"
+	done <<<"$newer_tools"
 }
 
-# group_guests KIND...: all kinds at the same time, as a guest has one processor.
-# What the first one says is shown as it comes, the others' after it.
+# long_first FILE: the jobs of this file, so that no long one is left alone at the end
+long_first() {
+	local name
+
+	for name in $long_tests; do
+		grep "/$name\.sh\$" "$1"
+	done
+	grep -vE "/(${long_tests// /|})\.sh\$" "$1"
+}
+
+# run_job KIND KERNEL SCRIPT, or KIND KERNEL NAME VERSION
+run_job() {
+	local config options only start=$SECONDS
+
+	machine "$1"
+	if [ $# = 3 ]; then
+		guest_test "$1" "$2" "$3" "${options[@]}"
+	else
+		guest_newer "$@"
+	fi
+	log "$1: $(basename "$3" .sh)${4:+ $4}: $(elapsed $((SECONDS - start)))"
+}
+
+# lane: takes one job of descriptor 9 after the other, until none is left. Results
+# and output of each are handed over at its end. The lock is for both.
+lane() {
+	local job all=$results
+
+	results=$all.$BASHPID
+	exec 8>"$logs/jobs.lock"
+	while flock 8 && read -ra job <&9; do
+		flock -u 8
+		: >"$results"
+		run_job "${job[@]}" >"$results.out" 2>&1 8>&- 9<&-
+		flock 8
+		cat "$results.out"
+		cat "$results" >>"$all"
+		flock -u 8
+	done
+	exit 0
+}
+
+# group_guests KIND...: all of them at the same time. A guest of User Mode Linux has
+# one processor, and waits for a third of its time: one more than there are processors.
+# One of QEMU has several.
 group_guests() {
-	local kind name config options only
-	local kernel=() kinds=() pids=() i all=$results
+	local kind name config options only i lanes
 
 	start_tools
 	if ! source_of linux "$*: all tests in a guest"; then
 		return
 	fi
+	lanes=$(($(nproc) + 1))
+	: >"$logs/jobs"
 	for kind; do
 		machine "$kind"
+		[ "$kind" != smp ] || lanes=1
 		if [ "$kind" = smp ] && ! command -v qemu-system-x86_64 >/dev/null; then
 			result skip "$kind: all tests" "qemu-system-x86_64 is not installed"
 		elif name=$(tools/kernel/build.sh "$config"); then
 			result ok "$kind: kernel $config builds"
-			kinds+=("$kind")
-			kernel+=("$name")
+			list_jobs "$kind" "$name" >>"$logs/jobs"
 		else
 			result fail "$kind: kernel $config builds"
 		fi
 	done
 	guest_prepare
 
-	for ((i = 1; i < ${#kinds[@]}; i++)); do
-		(
-			results=$all.${kinds[i]}
-			: >"$results"
-			guest_tests "${kinds[i]}" "${kernel[i]}"
-			exit 0
-		) >"$logs/${kinds[i]}.out" 2>&1 &
-		pids+=($!)
+	exec 9< <(long_first "$logs/jobs")
+	for ((i = 0; i < lanes; i++)); do
+		lane &
+		background+=($!)
 	done
-	background=("${pids[@]}")
-	[ "${#kinds[@]}" = 0 ] || guest_tests "${kinds[0]}" "${kernel[0]}"
-	for ((i = 1; i < ${#kinds[@]}; i++)); do
-		wait "${pids[i - 1]}" || result fail "${kinds[i]}: all tests" "the runner died"
-		cat "$logs/${kinds[i]}.out"
-		cat "$all.${kinds[i]}" >>"$all"
+	for i in "${background[@]}"; do
+		wait "$i" || result fail "$*: all tests" "a runner died"
 	done
 	background=()
+	exec 9<&-
 }
 
 # struct_size NAME CONFIG: size in bytes of a structure in net/core/skbuff.o.

@@ -67,6 +67,9 @@ guest_prepare() {
 builtin_tests='behavior conserve failures_load failures_paths failures_peers
 	fuzz hooks_once howto kunit recursion ring'
 
+# Scripts that take more than a minute, the longest first
+long_tests='hooks_once failures_paths failures_peers conserve fuzz l2 nft-guest failures_load shaping aqm'
+
 # Scripts that are too long, or need more than one processor
 soak_tests='failslab storms'
 
@@ -160,24 +163,23 @@ nft 1.1.6
 iptables 1.8.13
 iproute2 7.1.0'
 
-# guest_newer GROUP KERNEL: the same for these.
+# guest_newer GROUP KERNEL NAME VERSION: the same for one of these.
 guest_newer() {
-	local group=$1 kernel=$2 name version dir src log=$logs/tools.newer
+	local group=$1 kernel=$2 name=$3 version=$4 dir src
+	local log=$logs/tools.$name-$version
 
-	while read -r name version; do
-		if ! dir=$(tools/userland/prefix.sh "$name" "$version" 2>"$log"); then
-			result skip "$group: $name $version" "$(tail -n 1 "$log")"
-			continue
-		fi
-		case $name in
-		nft)
-			run_guest "$group" "$name-$version" "$kernel" --prefix "$dir" -- \
-				tools/userland/nft-guest.sh "$dir" ;;
-		*)
-			src=$(tools/sources.sh "$name" "$version")
-			run_guest "$group" "$name-$version" "$kernel" ${nft:+--prefix "$nft"} \
-				--prefix "$dir" --env "${name^^}_SRC=$src" -- \
-				tools/userland/"$name"-guest.sh ;;
-		esac
-	done <<<"$newer_tools"
+	if ! dir=$(tools/userland/prefix.sh "$name" "$version" 2>"$log"); then
+		result skip "$group: $name $version" "$(tail -n 1 "$log")"
+		return
+	fi
+	case $name in
+	nft)
+		run_guest "$group" "$name-$version" "$kernel" --prefix "$dir" -- \
+			tools/userland/nft-guest.sh "$dir" ;;
+	*)
+		src=$(tools/sources.sh "$name" "$version")
+		run_guest "$group" "$name-$version" "$kernel" ${nft:+--prefix "$nft"} \
+			--prefix "$dir" --env "${name^^}_SRC=$src" -- \
+			tools/userland/"$name"-guest.sh ;;
+	esac
 }
