@@ -188,18 +188,16 @@ share_9p() {
 # off, init has it reboot instead.
 # No cmpxchg16b, which the allocator uses: qemu 7.2 leaves part of an address in the
 # flags (helper_cmpxchg16b_unlocked() computes them by a stale cc_op), and an interrupt
-# right behind it returns with those: single step, nested task, double fault. With one
-# processor that counts instructions it is rare, and is part of the figures.
+# right behind it returns with those: single step, nested task, double fault.
 start_qemu() {
-	local fs=() s cpu=max,cx16=off
+	local fs=() s
 
-	[ -z "$icount" ] || [ "$smp" -gt 1 ] || cpu=max
 	share_9p /dev/root / readonly=on
 	while read -r s; do
 		share_9p "$(printf '%s' "$s" | cksum | cut -d' ' -f1)" "$s"
 	done < <(cat "$job/shares"; echo "$job")
 	setsid qemu-system-x86_64 -M microvm,acpi=off,pcie=off \
-		-accel "tcg${icount:+,thread=single}" -cpu "$cpu" -m "$mb" -smp "$smp" \
+		-accel "tcg${icount:+,thread=single}" -cpu max,cx16=off -m "$mb" -smp "$smp" \
 		${icount:+-icount shift=0,sleep=off} ${plugin:+-plugin "$plugin"} \
 		-nodefaults -no-user-config -no-reboot -display none \
 		-kernel "$kernel/bzImage" "${fs[@]}" \
