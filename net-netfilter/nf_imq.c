@@ -255,6 +255,18 @@ static __always_inline struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 	return ext;
 }
 
+/* Others have theirs there, or it is shared. With others the room of ours stays, for as
+ * long as the packet: with a reference in it, one that nobody reads would hold the
+ * socket in whose receive queue it is, and be held by that.
+ */
+static noinline void nf_imq_ext_leave(struct sk_buff *skb,
+				      struct nf_imq_ext *ext)
+{
+	if (!nf_imq_ext_shared(skb))
+		nf_imq_ext_clear(ext);
+	__skb_ext_del(skb, SKB_EXT_IMQ);
+}
+
 /* The packet goes on without it. With nothing else there, it is kept for another
  * one. Bottom halves are off. Inline, as nf_imq_ext_new().
  */
@@ -265,7 +277,7 @@ static __always_inline void nf_imq_ext_del(struct sk_buff *skb,
 
 	if (skb->active_extensions != BIT(SKB_EXT_IMQ) ||
 	    ext->chunks != all->chunks || nf_imq_ext_shared(skb)) {
-		__skb_ext_del(skb, SKB_EXT_IMQ);
+		nf_imq_ext_leave(skb, ext);
 		return;
 	}
 
@@ -936,16 +948,16 @@ static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
 			      SKB_DROP_REASON_NETFILTER_DROP);
 }
 
-/* The state of a packet that goes on. Clones and segments share all extensions,
- * and bridge netfilter writes to its own behind the hook.
+/* The state of a packet that goes on. Clones and segments share all extensions. What
+ * stays has to be the packet's own: bridge netfilter writes to its extension behind the
+ * hook, and see nf_imq_ext_leave().
  */
 static struct nf_imq_ext *nf_imq_ext_back(struct sk_buff *skb)
 {
-#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
-	if (skb_ext_exist(skb, SKB_EXT_BRIDGE_NF) && nf_imq_ext_shared(skb) &&
-	    !skb_ext_add(skb, SKB_EXT_BRIDGE_NF))
-		return NULL;
-#endif
+	if (unlikely(skb->active_extensions != BIT(SKB_EXT_IMQ)) &&
+	    nf_imq_ext_shared(skb))
+		return skb_ext_add(skb, SKB_EXT_IMQ);
+
 	return skb_ext_find(skb, SKB_EXT_IMQ);
 }
 

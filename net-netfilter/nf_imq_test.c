@@ -1088,6 +1088,48 @@ static void nf_imq_test_skb_sk(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs);
 }
 
+#ifdef CONFIG_XFRM
+/* A packet with another extension, which stays, holds no socket when it goes on: it
+ * may be in the receive queue of that one for good.
+ */
+static void nf_imq_test_skb_sk_more(struct kunit *test)
+{
+	struct sock *sk = nf_imq_test_sock(test);
+	int refs = refcount_read(&sk->sk_refcnt);
+	struct sk_buff *skb = nf_imq_test_skb(test);
+	struct sk_buff *clone;
+	struct nf_imq_ext *ext;
+	int err;
+
+	KUNIT_ASSERT_NOT_NULL(test, secpath_set(skb));
+	skb_pull(skb, ETH_HLEN);
+	sock_set_flag(sk, SOCK_RCU_FREE);
+	skb->sk = sk;
+	skb->destructor = sock_pfree;
+	nf_imq_test_queue(test, skb, NULL);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
+	ext = nf_imq_ext_back(clone);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 2);
+	KUNIT_EXPECT_TRUE(test, nf_imq_test_back(clone, ext));
+	KUNIT_EXPECT_PTR_EQ(test, clone->sk, sk);
+	KUNIT_EXPECT_TRUE(test, secpath_exists(clone));
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
+
+	ext = nf_imq_ext_back(skb);
+	KUNIT_ASSERT_NOT_NULL(test, ext);
+	KUNIT_EXPECT_TRUE(test, nf_imq_test_back(skb, ext));
+	KUNIT_EXPECT_TRUE(test, secpath_exists(skb));
+	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs);
+}
+#endif
+
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 /* What bridge netfilter writes to is a packet's own when it goes on. */
 static void nf_imq_test_bridge(struct kunit *test)
@@ -1149,6 +1191,9 @@ static struct kunit_case nf_imq_test_cases[] = {
 	KUNIT_CASE_PARAM(nf_imq_test_restore, nf_imq_restore_gen_params),
 	KUNIT_CASE(nf_imq_test_state_sk),
 	KUNIT_CASE(nf_imq_test_skb_sk),
+#ifdef CONFIG_XFRM
+	KUNIT_CASE(nf_imq_test_skb_sk_more),
+#endif
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 	KUNIT_CASE(nf_imq_test_bridge),
 #endif

@@ -403,9 +403,9 @@ no_ppp() {
 
 # IPsec ---------------------------------------------------------------------
 
-# ipsec_ends PROTOCOL MODE FAMILY: states and policies of R and W. Between their
-# own addresses in transport mode; between H1 and 203.0.113.1, 2001:db8:cafe::1 at
-# W, else.
+# ipsec_ends PROTOCOL MODE FAMILY [ADDRESS]: states and policies of R and W. Between
+# their own addresses in transport mode; between H1, or this address, and 203.0.113.1,
+# 2001:db8:cafe::1 at W, else.
 ipsec_ends() {
 	local r_outer w_outer r_inner w_inner ns
 
@@ -414,6 +414,7 @@ ipsec_ends() {
 	6) r_outer=2001:db8:f::1 w_outer=2001:db8:f::2 r_inner=fd00:1::2/128
 	   w_inner=2001:db8:cafe::1/128 ;;
 	esac
+	r_inner=${4:-$r_inner}
 	w ip address add "$w_inner" dev lo
 	r ip route add "$w_inner" via "$w_outer"
 	if [ "$2" = transport ]; then
@@ -531,6 +532,64 @@ ipsec() {
 	no_other_counter "$R" imq1
 }
 
+# ipsec_unread TIMES [NETEM...]: a socket that is closed with packets unread goes, also if
+# they have been found to be for it on receive, and have been in imq with the path of
+# their tunnel, which stays with them. TIMES as many leave it as have come.
+ipsec_unread() {
+	local before
+
+	have_nft
+	topology
+	ipsec_ends esp tunnel 4 10.0.1.1/32
+	r nft -f - <<-EOT
+	table inet shape {
+		chain input {
+			type filter hook input priority 0
+			meta ipsec exists udp dport 5001 imq todev 0
+		}
+	}
+	EOT
+	[ $# -eq 1 ] || r tc qdisc add dev imq0 root netem "${@:2}"
+	before=$(sockets_of "$R")
+	PYTHONPATH=$imq_dir python3 - "$R" "$W" "$COUNT" <<-'EOT'
+	import socket
+	import sys
+	from imq_traffic import enter
+	enter(sys.argv[1])
+	rx = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	rx.bind(("10.0.1.1", 5001))
+	rx.connect(("203.0.113.1", 5002))
+	rx.settimeout(10)
+	enter(sys.argv[2])
+	tx = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	tx.bind(("203.0.113.1", 5002))
+	for _ in range(int(sys.argv[3])):
+	    tx.sendto(b"unread", ("10.0.1.1", 5001))
+	if rx.recv(100, socket.MSG_PEEK) != b"unread":
+	    sys.exit("another packet")
+	EOT
+	wait_for 5 have_left imq0 $(($1 * COUNT)) ||
+		fail "packets that left imq0: $(stat_of "$R" imq0 left)"
+	wait_for 10 sockets_are "$R" "$before" ||
+		fail "sockets of R: $(sockets_of "$R"), $before before"
+	ipsec_statistics
+	no_other_counter "$R" imq0
+}
+
+# have_left DEV PACKETS
+have_left() {
+	[ "$(stat_of "$R" "$1" left)" = "$2" ]
+}
+
+# sockets_of NETNS: that are there, closed or not
+sockets_of() {
+	on "$1" sed -n 's/^sockets: used //p' /proc/net/sockstat
+}
+
+sockets_are() {
+	[ "$(sockets_of "$1")" = "$2" ]
+}
+
 # No packet has come or gone in clear, or could not be checked.
 ipsec_statistics() {
 	local ns
@@ -557,4 +616,6 @@ for kind in esp ah; do
 		imq_test "F4 IPsec, $kind, $mode, IPv6" ipsec "$kind" "$mode" 6
 	done
 done
+imq_test "F4 IPsec, a socket is closed with packets unread" ipsec_unread 1
+imq_test "F4 IPsec, a socket is closed with copies unread" ipsec_unread 2 duplicate 100%
 imq_end
