@@ -243,12 +243,18 @@ list_jobs() {
 
 # long_first FILE: the jobs of this file, so that no long one is left alone at the end
 long_first() {
-	local name
-
-	for name in $long_tests; do
-		grep "/$name\.sh\$" "$1"
-	done
-	grep -vE "/(${long_tests// /|})\.sh\$" "$1"
+	awk -v long="$long_tests" '
+		BEGIN {
+			n = split(long, names)
+			for (i = 1; i <= n; i++)
+				rank[names[i]] = i
+		}
+		{
+			name = $3
+			sub(/.*\//, "", name)
+			sub(/\.sh$/, "", name)
+			print name in rank ? rank[name] : n + 1, NR, $0
+		}' "$1" | sort -n -k 1,1 -k 2,2 | cut -d ' ' -f 3-
 }
 
 # run_job KIND KERNEL SCRIPT, or KIND KERNEL NAME VERSION

@@ -67,8 +67,9 @@ guest_prepare() {
 builtin_tests='behavior conserve failures_load failures_paths failures_peers
 	fuzz hooks_once howto kunit recursion ring'
 
-# Scripts that take more than a minute, the longest first
-long_tests='hooks_once failures_paths failures_peers conserve fuzz l2 nft-guest failures_load shaping aqm'
+# Scripts, and newer tools, that take more than a minute and a half: the longest first
+long_tests='failures_paths hooks_once failures_peers l2 fuzz conserve nft howto families
+	failures_load nft-guest aqm'
 
 # Scripts that are too long, or need more than one processor
 soak_tests='failslab storms'
