@@ -6,9 +6,10 @@
 #
 # The drawing is in imq_lib.sh (topology). Packets are held by netem.
 #
-# /proc/meminfo counts pages, and a page of a slab or of per-CPU memory is not free
-# while there is something in it: many devices are made, several times, and the
-# median counts. Per-CPU memory is in it, for each possible CPU.
+# Where the kernel tells of slab caches, their objects are counted, and the memory of
+# the processors: by that figures repeat. Else pages, of which one is not free while
+# there is something in it. Many devices are made, several times, and the median counts.
+# Per-CPU memory is in it, for each possible CPU.
 
 . "$(dirname "$0")/imq_lib.sh"
 
@@ -79,17 +80,24 @@ packet() {
 # in_use: bytes of the memory that are not free, without what can be dropped. What
 # was freed comes back a grace period later, and pages of slabs when asked for.
 in_use() {
-	local cache
+	local cache n size bytes=0
 
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
 	sleep 0.5
 	for cache in /sys/kernel/slab/*; do
-		[ -L "$cache" ] || echo 1 >"$cache/shrink"
+		[ -L "$cache" ] && continue
+		echo 1 >"$cache/shrink"
+		[ -r "$cache/objects" ] || continue
+		read -r n _ <"$cache/objects"
+		read -r size <"$cache/slab_size"
+		bytes=$((bytes + n * size))
 	done
-	awk '{ sub(":", "", $1); m[$1] = $2 }
-		END { print (m["MemTotal"] - m["MemFree"] - m["Buffers"] - m["Cached"]) * 1024 }' \
-		/proc/meminfo
+	awk -v slabs="$bytes" '{ sub(":", "", $1); m[$1] = $2 }
+		END {
+			all = m["MemTotal"] - m["MemFree"] - m["Buffers"] - m["Cached"]
+			printf "%.0f\n", slabs ? slabs + m["Percpu"] * 1024 : all * 1024
+		}' /proc/meminfo
 }
 
 # namespace_gone: where the kernel does not tell, after some time.
@@ -102,9 +110,10 @@ namespace_gone() {
 }
 
 # devices TYPE STATE: bytes of one of DEVICES devices; STATE is down, up, up and
-# options of ip, or the qdisc of devices that are up
+# options of ip, or the qdisc of devices that are up. That is there first: the rings of
+# the default one would be freed, but could share pages with others' memory.
 devices() {
-	local i ns=imq-$imq_id-mem before behind options=''
+	local ns=imq-$imq_id-mem before behind options=''
 
 	case $2 in "up "*) options=${2#up } ;; esac
 	ip netns add "$ns"
@@ -112,21 +121,25 @@ devices() {
 	ip -n "$ns" link add first type "$1"
 	ip -n "$ns" link set first up
 	before=$(in_use)
-	for ((i = 0; i < DEVICES; i++)); do
-		echo "link add d$i $options type $1"
-		[ "$2" = down ] || echo "link set d$i up"
-	done | ip -n "$ns" -batch -
+	each_device "link add dev %s $options type $1" | ip -n "$ns" -batch -
 	case $2 in
 	down|up*) ;;
-	*)
-		for ((i = 0; i < DEVICES; i++)); do
-			echo "qdisc add dev d$i root $2"
-		done | tc -n "$ns" -batch - ;;
+	*) each_device "qdisc add dev %s root $2" | tc -n "$ns" -batch - ;;
 	esac
+	[ "$2" = down ] || each_device "link set dev %s up" | ip -n "$ns" -batch -
 	behind=$(in_use)
 	ip netns delete "$ns"
 	wait_for 30 namespace_gone || fail "the namespace stays"
 	echo $(((behind - before) / DEVICES))
+}
+
+# each_device LINE: a line for each, with its name for %s
+each_device() {
+	local i
+
+	for ((i = 0; i < DEVICES; i++)); do
+		echo "${1/\%s/d$i}"
+	done
 }
 
 # per_device STATE: imq and ifb in turn
