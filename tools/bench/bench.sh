@@ -23,7 +23,7 @@
 #                imq-nft imq-iptables")
 #   -a ARRIVALS  of "lone burst" (default lone)
 # The table is then all there is: no goals, no plot. Likewise for both:
-#   -n N         packets in a measurement, by 3200 (default 6400)
+#   -n N         packets in a measurement, by 3200 (default 12800)
 #   -r BOOTS     how often to boot and measure (default 3; quick: 1). In each boot
 #                everything is measured three times (quick: once)
 #
@@ -35,7 +35,7 @@ set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-kernel='' qdiscs='' cases='' arrivals='' n=6400 boots='' quick=''
+kernel='' qdiscs='' cases='' arrivals='' n=12800 boots='' quick=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	-k) kernel=$2 quick=1; shift ;;
