@@ -664,8 +664,11 @@ static void nf_imq_restore_sk(struct sk_buff *skb, struct nf_imq_ext *ext)
 		return;
 
 	skb_orphan(skb);
-	/* A borrowed socket lives on for this RCU section, as it did before. */
-	if (!(ext->flags & NF_IMQ_F_SK_BORROWED)) {
+	/* A borrowed socket lives on for this RCU section, as it did before. One may have
+	 * become a listener meanwhile, whose reference nobody would put.
+	 */
+	if (!(ext->flags & NF_IMQ_F_SK_BORROWED) &&
+	    !(ext->flags & NF_IMQ_F_SK_PREFETCHED && !sk_is_refcounted(sk))) {
 		if (nf_imq_ext_shared(skb))
 			refcount_inc(&sk->sk_refcnt);
 		else
@@ -993,6 +996,18 @@ static struct sock *nf_imq_hold_sender(const struct sk_buff *skb)
 	return sk;
 }
 
+/* A bridge takes it that a packet which it delivers is the only one of a connection
+ * that is not confirmed: br_nf_local_in(). What netem duplicates is not; the last copy is.
+ */
+static bool nf_imq_bridge_copy(struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	return nf_bridge_info_exists(skb) && nf_imq_ct_shared(skb);
+#else
+	return false;
+#endif
+}
+
 /**
  * nf_imq_resume - have a packet go on behind its hook
  * @skb: packet for which nf_imq_ext_of() has returned an extension
@@ -1033,7 +1048,7 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
 		return;
 	}
-	if (!nf_imq_okfn_alive(ext)) {
+	if (!nf_imq_okfn_alive(ext) || nf_imq_bridge_copy(skb)) {
 		nf_imq_drop(skb, imq, NF_IMQ_DROP_HOOK);
 		return;
 	}

@@ -259,6 +259,27 @@ br_netfilter_tcp() {
 	no_other_counter "$R" imq1
 }
 
+# What comes to port 5000, a line each
+RECEIVE='
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5000))
+print("ready", flush=True)
+while True:
+    print(s.recv(100).decode(), flush=True)
+'
+
+# Two packets of each of so many connections, for all of the network
+FIRST_AND_SECOND='
+import socket, sys, time
+for i in range(int(sys.argv[1])):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    s.sendto(b"first", ("10.0.9.255", 5000))
+    s.sendto(b"second", ("10.0.9.255", 5000))
+    time.sleep(0.02)
+'
+
 # A bridge floods copies, of which conntrack can't have two confirmed. The first
 # packet of each connection passes unshaped, and all others wait.
 br_netfilter_flood() {
@@ -282,25 +303,10 @@ br_netfilter_flood() {
 	EOT
 	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
 	for where in "$R" "$H2"; do
-		background "${where##*-}" ip netns exec "$where" timeout 20 python3 -c '
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("", 5000))
-print("ready", flush=True)
-while True:
-    print(s.recv(100).decode(), flush=True)
-'
+		background "${where##*-}" ip netns exec "$where" timeout 20 python3 -c "$RECEIVE"
 		wait_for 10 grep -q ready "$imq_tmp/out.${where##*-}"
 	done
-	h1 python3 -c '
-import socket, sys, time
-for i in range(int(sys.argv[1])):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    s.sendto(b"first", ("10.0.9.255", 5000))
-    s.sendto(b"second", ("10.0.9.255", 5000))
-    time.sleep(0.02)
-' "$COUNT"
+	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
 	wait_for 5 backlog_is "$R" imq0 0
 	sleep 0.2
 	for where in "$R" "$H2"; do
@@ -311,6 +317,39 @@ for i in range(int(sys.argv[1])):
 	equal "first packets, which passed" "$(stat_of "$R" imq0 bypass_unfit)" "$COUNT"
 	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
 		"$COUNT $COUNT"
+}
+
+# br_netfilter_duplicates: of the first packet of a connection, which only its delivery
+# confirms, one of what netem makes of it is delivered, and the other counted.
+br_netfilter_duplicates() {
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_sch netem
+	switch
+	r tc qdisc add dev imq0 root netem delay 3ms duplicate 100%
+	r nft -f - <<-EOT
+	table ip t {
+		chain pre {
+			type filter hook prerouting priority 0
+			udp dport 5000 ct state new,established imq todev 0
+		}
+		chain forward {
+			type filter hook forward priority 0
+			udp dport 5000 drop
+		}
+	}
+	EOT
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
+	background received ip netns exec "$R" timeout 20 python3 -c "$RECEIVE"
+	wait_for 10 grep -q ready "$imq_tmp/out.received"
+	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
+	wait_for 5 backlog_is "$R" imq0 0
+	sleep 0.2
+	equal "received" "$(background_end received | grep -v ready | sort | uniq -c | xargs)" \
+		"$COUNT first $((2 * COUNT)) second"
+	equal "copies, dropped" "$(stat_of "$R" imq0 drop_hook)" "$COUNT"
+	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
+		"$((2 * COUNT)) $((4 * COUNT))"
 }
 
 # Tagged frames that iptables sees, with the tags beside the frame (in hardware,
@@ -663,6 +702,7 @@ imq_test "F23 br_netfilter, a port taken with packets queued" port_taken ip
 imq_test "F23 br_netfilter, direct" br_netfilter iptables-legacy direct
 imq_test "F23 br_netfilter, deferred" br_netfilter iptables-legacy deferred
 imq_test "F23 br_netfilter, copies of a new connection" br_netfilter_flood
+imq_test "F23 br_netfilter, a new connection duplicated" br_netfilter_duplicates
 for how in direct deferred tbf; do
 	imq_test "F23 br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
 done
