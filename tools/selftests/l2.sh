@@ -319,14 +319,15 @@ br_netfilter_flood() {
 		"$COUNT $COUNT"
 }
 
-# br_netfilter_duplicates: of the first packet of a connection, which only its delivery
-# confirms, one of what netem makes of it is delivered, and the other counted.
+# br_netfilter_duplicates: of a packet of a connection that only its delivery confirms,
+# one of what netem makes of it is delivered, and the other counted. Both packets of a
+# connection wait before it is confirmed.
 br_netfilter_duplicates() {
 	modprobe -q br_netfilter || true
 	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
 	have_sch netem
 	switch
-	r tc qdisc add dev imq0 root netem delay 3ms duplicate 100%
+	r tc qdisc add dev imq0 root netem delay 100ms duplicate 100%
 	r nft -f - <<-EOT
 	table ip t {
 		chain pre {
@@ -346,8 +347,8 @@ br_netfilter_duplicates() {
 	wait_for 5 backlog_is "$R" imq0 0
 	sleep 0.2
 	equal "received" "$(background_end received | grep -v ready | sort | uniq -c | xargs)" \
-		"$COUNT first $((2 * COUNT)) second"
-	equal "copies, dropped" "$(stat_of "$R" imq0 drop_hook)" "$COUNT"
+		"$COUNT first $COUNT second"
+	equal "copies, dropped" "$(stat_of "$R" imq0 drop_hook)" "$((2 * COUNT))"
 	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
 		"$((2 * COUNT)) $((4 * COUNT))"
 }
