@@ -288,8 +288,26 @@ completed() {
 	echo "<${COMPREPLY[*]}>"
 }
 
+# completed_loading LOADER FUNCTION WORD...: the same, where the completion of ip
+# that bash-completion has is FUNCTION, which LOADER loads; - if it is there.
+completed_loading() {
+	local loader=$1 function=$2
+	shift 2
+
+	eval "load() { $function() { COMPREPLY=(\"$function of \$1\"); }; }"
+	if [ "$loader" = - ]; then
+		load
+	else
+		eval "$loader() { load; complete -F $function ip; }"
+	fi
+	completed "$@"
+	complete -p ip
+}
+
 # $ip is set. Without imq in the kernel, all indexes are free.
 ip_completion() {
+	local loader function
+
 	expect "$1: completion of a type" 0 '<imq>' completed "$ip" link add x type im
 	expect "$1: completion after the type" 0 '<index help>' \
 		completed "$ip" link add x type imq ''
@@ -299,6 +317,14 @@ ip_completion() {
 		completed "$ip" link add x type imq index 0 ''
 	expect "$1: completion of a type to show" 0 '<imq>' \
 		completed "$ip" link show type im
+	for loader in - _comp_load __load_completion; do
+		for function in _comp_cmd_ip _ip; do
+			expect "$1: other completion, $function of $loader" 0 \
+				"<$function of ip>"$'\n''complete -F _imq_ip ip' \
+				completed_loading "$loader" "$function" "$ip" addr sh
+		done
+	done
+	expect "$1: no other completion" 0 '<>' completed "$ip" addr sh
 }
 
 # The plugin is built with declarations of its own: they must agree with those
