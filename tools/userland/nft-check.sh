@@ -136,6 +136,12 @@ imq sreg_dev 1"
 		'payload load 4b @ network header + 16 => reg 1
 lookup reg 1 set __map%d dreg 1
 imq sreg_dev 1' 'define m = { 10.0.0.1 : 1, 10.0.0.2 : 2 }'
+	accepted 'imq todev ip daddr map $m' \
+		'payload load 4b @ network header + 16 => reg 1
+lookup reg 1 set __map%d dreg 1
+imq sreg_dev 1' 'define a = { 10.0.0.1 : 1, 10.0.0.2 : 2 }
+define b = $a
+define m = $b'
 	# Newer versions take two values, and what a lookup of the route gives.
 	[ "$VERSION" != 1.0.6 ] || return 0
 	accepted 'imq todev meta mark | ct mark' 'meta load mark => reg 1
