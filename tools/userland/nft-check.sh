@@ -93,6 +93,8 @@ test_payload() {
 	accepted 'imq todev 0x10' 'imq dev 16'
 	accepted 'imq todev $dev' 'imq dev 7'
 	accepted 'imq todev 1 << 3' 'imq dev 8'
+	accepted 'imq todev 0x10000 >> 8' 'imq dev 256'
+	accepted 'imq todev $dev' 'imq dev 256' 'define dev = 0x10000 >> 8'
 	accepted 'imq todev 3 comment "x"' 'imq dev 3'
 	accepted 'ct mark 5 imq todev 3' 'ct load mark => reg 1
 cmp eq reg 1 0x00000005
@@ -213,8 +215,9 @@ test_refused() {
 
 	refused 'imq todev 65536' 27-31 'Value 65536 exceeds valid range 0-65535'
 	refused 'imq todev 99999999999999999999' 27-46 \
-		'Value 99999999999999999999 exceeds valid range 0-65535'
+		'Value 99999999999999999999 exceeds valid range 0-4294967295'
 	refused 'imq todev 1 << 16' 27-33 'Value 65536 exceeds valid range 0-65535'
+	refused 'imq todev 0x1000000 >> 8' 27-40 'Value 65536 exceeds valid range 0-65535'
 	refused 'imq todev $dev' 1:14-18 'Value 70000 exceeds valid range 0-65535' \
 		'define dev = 70000'
 	refused 'imq todev -1' 27-27 'syntax error, unexpected -'
@@ -362,6 +365,7 @@ test_json() {
 	json_accepted '{"imq": {"todev": {"meta": {"key": "mark"}}}}' \
 		'meta load mark => reg 1
 imq sreg_dev 1'
+	json_accepted '{"imq": {"todev": {">>": [65536, 8]}}}' 'imq dev 256'
 	json_accepted '{"imq": {"todev": {"numgen": {"mode": "inc", "mod": 4, "offset": 1}}}}' \
 		'numgen reg 1 = inc mod 4 offset 1
 imq sreg_dev 1'

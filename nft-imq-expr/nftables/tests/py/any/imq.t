@@ -13,10 +13,12 @@ imq todev 7;ok
 imq todev 65535;ok
 imq todev 0x10;ok;imq todev 16
 imq todev 1 << 3;ok;imq todev 8
+imq todev 0x10000 >> 8;ok;imq todev 256
 meta mark 0x00000001 imq todev 1;ok
 
 imq todev 65536;fail
 imq todev 1 << 16;fail
+imq todev 0x1000000 >> 8;fail
 imq todev -1;fail
 imq todev abc;fail
 imq todev imq1;fail
