@@ -366,6 +366,13 @@ test_json() {
 		'meta load mark => reg 1
 imq sreg_dev 1'
 	json_accepted '{"imq": {"todev": {">>": [65536, 8]}}}' 'imq dev 256'
+	json_accepted '{"imq": {"todev": {"socket": {"key": "mark"}}}}' \
+		'socket load mark => reg 1
+imq sreg_dev 1'
+	json_accepted '{"imq": {"todev": {"map": {"key": {"socket": {"key": "mark"}}, "data": {"set": [[1, 8], [2, 9]]}}}}}' \
+		'socket load mark => reg 1
+lookup reg 1 set __map%d dreg 1
+imq sreg_dev 1'
 	json_accepted '{"imq": {"todev": {"numgen": {"mode": "inc", "mod": 4, "offset": 1}}}}' \
 		'numgen reg 1 = inc mod 4 offset 1
 imq sreg_dev 1'

@@ -1,7 +1,7 @@
 :prerouting;type filter hook prerouting priority -90
-:postrouting;type filter hook postrouting priority 90
+:output;type filter hook output priority 90
 
-*ip;test-ip4;prerouting,postrouting
+*ip;test-ip4;prerouting,output
 
 ip saddr 192.168.0.1 tcp dport 80 imq todev 1;ok
 imq todev ct mark;ok
@@ -9,6 +9,9 @@ imq todev ct mark & 0x000000ff;ok
 imq todev ct mark & 0x000000ff | 0x00000100;ok;imq todev ct mark & 0x000001ff | 0x00000100
 imq todev (ct mark & 0x00ff0000) >> 16;ok
 imq todev rt classid;ok
+imq todev socket mark;ok
+imq todev socket mark & 0x000000ff;ok
+imq todev socket mark map { 0x00000001 : 8, 0x00000002 : 9 };ok
 imq todev jhash ip saddr mod 8 offset 1;ok
 imq todev jhash ip saddr . tcp dport mod 8 seed 0xdeadbeef;ok
 imq todev ip daddr map { 192.168.0.1 : 1, 192.168.0.2 : 2 };ok
