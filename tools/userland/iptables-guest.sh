@@ -237,6 +237,33 @@ native() {
 	contains "the rule is still there" "$(nft list table "$1" mangle)" \
 		"imq todev meta mark map { 0x00000001 : 2 }"
 	nft flush ruleset
+
+	# Nor has a rule of another table, where the kernel refuses the target.
+	"$cmd" -t mangle -A INPUT -i wan -j ACCEPT
+	"$cmd" -t filter -A INPUT -i wan -j ACCEPT
+	nft add rule "$1" filter INPUT counter imq todev 1
+	"$cmd-save" >"$tap_tmp/saved"
+	contains "save" "$(cat "$tap_tmp/saved")" \
+		"Table \`filter' is incompatible, use 'nft' tool"
+	contains "save" "$(cat "$tap_tmp/saved")" "-A INPUT -i wan -j ACCEPT"
+	"$cmd-restore" "$tap_tmp/saved"
+	if out=$("$cmd" -t filter -S 2>&1); then return 1; fi
+	contains "-S" "$out" "incompatible, use 'nft' tool"
+	contains "the rule is still there" "$(nft list table "$1" filter)" "imq todev 1"
+	nft flush ruleset
+}
+
+# Nor is there a target for bridges.
+native_bridge() {
+	local out
+
+	nft flush ruleset
+	ebtables-nft -A FORWARD -i wan -j ACCEPT
+	contains "-L" "$(ebtables-nft -L FORWARD)" "-i wan -j ACCEPT"
+	nft add rule bridge filter FORWARD imq todev 1
+	if out=$(ebtables-nft -L FORWARD 2>&1); then return 1; fi
+	contains "-L" "$out" "incompatible, use 'nft' tool"
+	nft flush ruleset
 }
 
 # Translation ----------------------------------------------------------------
@@ -298,4 +325,11 @@ for family in ip ip6; do
 		skip "$what: ${family}tables-nft: native rules" "no nft with imq"
 	fi
 done
+if ! knows_imq; then
+	skip "$what: ebtables-nft: native rules" "no nft with imq"
+elif ! nft -c add table bridge t 2>/dev/null; then
+	skip "$what: ebtables-nft: native rules" "no tables of bridges in the kernel"
+else
+	try "$what: ebtables-nft: native rules" native_bridge
+fi
 tap_end
