@@ -255,33 +255,27 @@ static __always_inline struct nf_imq_ext *nf_imq_ext_new(struct sk_buff *skb)
 	return ext;
 }
 
-/* Others have theirs there, or it is shared. With others the room of ours stays, for as
- * long as the packet: with a reference in it, one that nobody reads would hold the
- * socket in whose receive queue it is, and be held by that.
- */
-static noinline void nf_imq_ext_leave(struct sk_buff *skb,
-				      struct nf_imq_ext *ext)
-{
-	if (!nf_imq_ext_shared(skb))
-		nf_imq_ext_clear(ext);
-	__skb_ext_del(skb, SKB_EXT_IMQ);
-}
-
 /* The packet goes on without it. With nothing else there, it is kept for another
  * one. Bottom halves are off. Inline, as nf_imq_ext_new().
+ *
+ * With extensions of others the room of ours stays, for as long as the packet: with a
+ * reference in it, a packet that nobody reads would hold the socket in whose receive
+ * queue it is, and be held by that.
  */
 static __always_inline void nf_imq_ext_del(struct sk_buff *skb,
 					   struct nf_imq_ext *ext)
 {
+	const bool shared = nf_imq_ext_shared(skb);
 	struct skb_ext *all = skb->extensions;
 
-	if (skb->active_extensions != BIT(SKB_EXT_IMQ) ||
-	    ext->chunks != all->chunks || nf_imq_ext_shared(skb)) {
-		nf_imq_ext_leave(skb, ext);
+	if (!shared)
+		nf_imq_ext_clear(ext);
+	if (shared || skb->active_extensions != BIT(SKB_EXT_IMQ) ||
+	    ext->chunks != all->chunks) {
+		__skb_ext_del(skb, SKB_EXT_IMQ);
 		return;
 	}
 
-	nf_imq_ext_clear(ext);
 	skb->active_extensions = 0;
 	skb->extensions = NULL;
 	if (unlikely(!nf_imq_keep_spare(all)))
@@ -953,7 +947,7 @@ static void nf_imq_drop(struct sk_buff *skb, struct net_device *imq,
 
 /* The state of a packet that goes on. Clones and segments share all extensions. What
  * stays has to be the packet's own: bridge netfilter writes to its extension behind the
- * hook, and see nf_imq_ext_leave().
+ * hook, and see nf_imq_ext_del().
  */
 static struct nf_imq_ext *nf_imq_ext_back(struct sk_buff *skb)
 {
