@@ -384,15 +384,23 @@ static void nf_imq_test_free_skb(void *skb)
 	kfree_skb(skb);
 }
 
-static struct sk_buff *nf_imq_test_skb(struct kunit *test)
+/* It is freed behind the test. */
+static struct sk_buff *nf_imq_test_own(struct kunit *test, struct sk_buff *skb)
 {
-	static const char frame[] = "aaaaaabbbbbb\x08\x00IP begins here, TCP there";
-	struct sk_buff *skb = alloc_skb(128, GFP_KERNEL);
 	int err;
 
 	KUNIT_ASSERT_NOT_NULL(test, skb);
 	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, skb);
 	KUNIT_ASSERT_EQ(test, err, 0);
+
+	return skb;
+}
+
+static struct sk_buff *nf_imq_test_skb(struct kunit *test)
+{
+	static const char frame[] = "aaaaaabbbbbb\x08\x00IP begins here, TCP there";
+	struct sk_buff *skb = nf_imq_test_own(test, alloc_skb(128, GFP_KERNEL));
+
 	skb_reserve(skb, 32);
 	skb_put_data(skb, frame, sizeof(frame) - 1);
 	skb->protocol = htons(ETH_P_IP);
@@ -767,13 +775,9 @@ static void nf_imq_test_mark_clone(struct kunit *test)
 	struct sk_buff *skb = nf_imq_test_skb(test);
 	struct sk_buff *clone;
 	u16 index = 99;
-	int err;
 
 	nf_imq_mark(&init_net, skb, 5);
-	clone = skb_clone(skb, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, clone);
-	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
-	KUNIT_ASSERT_EQ(test, err, 0);
+	clone = nf_imq_test_own(test, skb_clone(skb, GFP_KERNEL));
 
 	KUNIT_EXPECT_TRUE(test, nf_imq_take_mark(&init_net, skb, &index));
 	KUNIT_EXPECT_EQ(test, index, 5);
@@ -1099,7 +1103,6 @@ static void nf_imq_test_skb_sk_more(struct kunit *test)
 	struct sk_buff *skb = nf_imq_test_skb(test);
 	struct sk_buff *clone;
 	struct nf_imq_ext *ext;
-	int err;
 
 	KUNIT_ASSERT_NOT_NULL(test, secpath_set(skb));
 	skb_pull(skb, ETH_HLEN);
@@ -1109,10 +1112,7 @@ static void nf_imq_test_skb_sk_more(struct kunit *test)
 	nf_imq_test_queue(test, skb, NULL);
 	KUNIT_EXPECT_EQ(test, refcount_read(&sk->sk_refcnt), refs + 1);
 
-	clone = skb_clone(skb, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, clone);
-	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
-	KUNIT_ASSERT_EQ(test, err, 0);
+	clone = nf_imq_test_own(test, skb_clone(skb, GFP_KERNEL));
 
 	ext = nf_imq_ext_back(clone);
 	KUNIT_ASSERT_NOT_NULL(test, ext);
@@ -1138,7 +1138,6 @@ static void nf_imq_test_bridge(struct kunit *test)
 	struct nf_bridge_info *info, *other;
 	struct nf_imq_ext *ext, *back;
 	struct sk_buff *clone;
-	int err;
 
 	info = skb_ext_add(skb, SKB_EXT_BRIDGE_NF);
 	KUNIT_ASSERT_NOT_NULL(test, info);
@@ -1149,10 +1148,7 @@ static void nf_imq_test_bridge(struct kunit *test)
 	ext->index = 5;
 	KUNIT_EXPECT_PTR_EQ(test, nf_imq_ext_back(skb), ext);
 
-	clone = skb_clone(skb, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, clone);
-	err = kunit_add_action_or_reset(test, nf_imq_test_free_skb, clone);
-	KUNIT_ASSERT_EQ(test, err, 0);
+	clone = nf_imq_test_own(test, skb_clone(skb, GFP_KERNEL));
 	back = nf_imq_ext_back(clone);
 	KUNIT_ASSERT_NOT_NULL(test, back);
 	KUNIT_EXPECT_PTR_NE(test, back, ext);
