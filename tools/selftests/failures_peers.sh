@@ -569,7 +569,7 @@ ipsec_unread() {
 	    sys.exit("another packet")
 	EOT
 	wait_for 5 have_left imq0 $(($1 * COUNT)) ||
-		fail "packets that left imq0: $(stat_of "$R" imq0 left)"
+		fail "packets that left imq0: $(left "$R" imq0)"
 	wait_for 10 sockets_are "$R" "$before" ||
 		fail "sockets of R: $(sockets_of "$R"), $before before"
 	ipsec_statistics
@@ -578,7 +578,7 @@ ipsec_unread() {
 
 # have_left DEV PACKETS
 have_left() {
-	[ "$(stat_of "$R" "$1" left)" = "$2" ]
+	[ "$(left "$R" "$1")" = "$2" ]
 }
 
 # sockets_of NETNS: that are there, closed or not

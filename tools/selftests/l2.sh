@@ -113,6 +113,11 @@ shaper() {
 	r tc qdisc add dev imq1 root "$@"
 }
 
+have_br_netfilter() {
+	modprobe -q br_netfilter || true
+	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+}
+
 # bridge_rules CHAIN...: each sends all packets to imq0.
 bridge_rules() {
 	local hook
@@ -201,8 +206,7 @@ br_netfilter() {
 
 	have_xt "$1"
 	have_xt "ip6${1#ip}"
-	modprobe -q br_netfilter || true
-	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_br_netfilter
 	switch
 	look
 	shaper "$2"
@@ -234,8 +238,7 @@ br_netfilter_tcp() {
 	local command out id
 
 	have_xt "$1"
-	modprobe -q br_netfilter || true
-	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_br_netfilter
 	switch
 	vlan
 	look
@@ -285,8 +288,7 @@ for i in range(int(sys.argv[1])):
 br_netfilter_flood() {
 	local where
 
-	modprobe -q br_netfilter || true
-	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_br_netfilter
 	switch
 	shaper deferred
 	r nft -f - <<-EOT
@@ -323,8 +325,7 @@ br_netfilter_flood() {
 # one of what netem makes of it is delivered, and the other counted. Both packets of a
 # connection wait before it is confirmed.
 br_netfilter_duplicates() {
-	modprobe -q br_netfilter || true
-	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_br_netfilter
 	have_sch netem
 	switch
 	r tc qdisc add dev imq0 root netem delay 100ms duplicate 100%
@@ -359,8 +360,7 @@ br_netfilter_vlan() {
 	local command out id
 
 	have_xt "$1"
-	modprobe -q br_netfilter || true
-	[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+	have_br_netfilter
 	switch
 	vlan
 	h1 ip link set eth0.5 type vlan egress-qos-map 0:5
@@ -496,8 +496,7 @@ port_taken() {
 	switch
 	have_sch netem delay 1ms
 	if [ "$1" = ip ]; then
-		modprobe -q br_netfilter || true
-		[ -e /proc/sys/net/bridge ] || skip "the kernel has no br_netfilter"
+		have_br_netfilter
 		r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
 	fi
 	r nft "table $1 shape { chain c {
