@@ -77,9 +77,9 @@ rm -rf "$out"/raw "$out"/{table.md,bench.json,plot.csv,bench.png,bench.svg}
 mkdir "$out/raw"
 
 # guest DIR BOOT: boots and has guest.sh do the jobs of stdin, lines of arguments; its
-# results are in a file. A guest that dies is booted anew: see start_qemu() in run.sh.
+# results are in a file.
 guest() {
-	local dir=$1 boot=$2 name run status try
+	local dir=$1 boot=$2 name run
 
 	name=$(<"$dir/release")
 	name=${name#*-}
@@ -88,15 +88,7 @@ guest() {
 		echo 'set -e'
 		sed "s|^|$(printf '%q' "$bench/guest.sh") |"
 	} >"$run.sh"
-	for try in 1 2 3 4; do
-		status=0
-		ruler_guest --log "$run.log" "$dir" -- bash "$run.sh" >"$run.out" || status=$?
-		case $status in
-		125|126) log "bench: $name, boot $boot, try $try: the guest died" ;;
-		*) break ;;
-		esac
-	done
-	if [ "$status" -ne 0 ]; then
+	if ! ruler_guest --log "$run.log" "$dir" -- bash "$run.sh" >"$run.out"; then
 		log "bench: $name, boot $boot failed; see $run.*"
 		return 1
 	fi

@@ -31,7 +31,7 @@
 #                       which the stack segments before src), and in's NAPI poll
 #                       has them all, as a network card's has them under load
 #                       (send.c)
-#   -n N         packets in a measurement, by 3200 (default 6400)
+#   -n N         packets in a measurement, by 3200 (default 12800)
 #   -r RUNS      measure each case so often (default 1)
 #
 # CASE:
@@ -75,7 +75,7 @@ die() {
 	exit 1
 }
 
-qdiscs=pfifo arrivals=lone n=6400 runs=1 inside=''
+qdiscs=pfifo arrivals=lone n=12800 runs=1 inside=''
 while getopts q:a:n:r:i o; do
 	case $o in
 	q) qdiscs=$OPTARG ;;
