@@ -18,22 +18,28 @@
 # turns, in ROUNDS (default 25) rounds, in another order each time. Each figure is
 # the median of all rounds, and comparisons are medians of what was compared within
 # a round: so what disturbs a round matters little. How well a comparison is known
-# is given by the interval that has the true median in 95 % of all cases; it
-# misses a limit if all of the interval does.
+# is given by the interval that has the true median in 95 % of all cases.
 #
 # Prints figures as imq_lib.sh does, to $IMQ_FIGURES too. Limits: bulk TCP through
 # IMQ is 0.95 times that without a shaper, or more, and no less than through IFB.
 set -euo pipefail
 
 rounds=25 measured='bulk small rr'
+usage() {
+	sed -n '3,/^set /s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+}
 while getopts r:w: option; do
 	case $option in
 	r) rounds=$OPTARG ;;
 	w) measured=$OPTARG ;;
-	*) sed -n '3,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	*) usage ;;
 	esac
 done
 shift $((OPTIND - 1))
+for what in $measured; do
+	case $what in bulk|small|rr) ;; *) usage ;; esac
+done
 [ $# -gt 0 ] || set -- none ifb imq ifb:fq_codel imq:fq_codel
 cases=("$@")
 
@@ -160,9 +166,9 @@ faster() {
 	[ -s "$imq_tmp/m.$1.$3" ] || skip "not measured"
 	[ -z "${4:-}" ] || limit=(">=" "$4")
 	read -r median least most < <(ratio "$1" "$2" "$3")
-	figure "$name" "$median" ""
 	figure "$name, at least" "$least" ""
-	figure "$name, at most" "$most" "" "${limit[@]}"
+	figure "$name, at most" "$most" ""
+	figure "$name" "$median" "" "${limit[@]}"
 }
 
 imq_keep=1
