@@ -215,7 +215,7 @@ test_refused() {
 
 	refused 'imq todev 65536' 27-31 'Value 65536 exceeds valid range 0-65535'
 	refused 'imq todev 99999999999999999999' 27-46 \
-		'Value 99999999999999999999 exceeds valid range 0-4294967295'
+		'Value 99999999999999999999 exceeds valid range 0-65535'
 	refused 'imq todev 1 << 16' 27-33 'Value 65536 exceeds valid range 0-65535'
 	refused 'imq todev 0x1000000 >> 8' 27-40 'Value 65536 exceeds valid range 0-65535'
 	refused 'imq todev $dev' 1:14-18 'Value 70000 exceeds valid range 0-65535' \
