@@ -465,7 +465,8 @@ kept_mark() {
 	local cache
 
 	for cache in $IMQ_CACHES net_namespace; do
-		[ -e "/sys/kernel/slab/$cache" ] || continue
+		# only with CONFIG_SLUB_DEBUG
+		[ -r "/sys/kernel/slab/$cache/objects" ] || continue
 		echo "$cache $(objects "$cache")"
 	done >"$imq_tmp/kept"
 	references >"$imq_tmp/kept-modules"
