@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-what=(kernel kernels userland guest check soak upstream ksft nft-suites apt)
+what=(kernel kernels userland guest check soak upstream ksft nft-suites each-patch apt)
 case ${1:-} in
 '') ;;
 --all) what+=(sources ccache locks apt-install.log) ;;

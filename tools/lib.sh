@@ -12,6 +12,10 @@ IMQ_CACHE=${IMQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/imq}
 IMQ_JOBS=${IMQ_JOBS:-$(nproc)}
 export IMQ_TOP IMQ_CACHE IMQ_JOBS
 
+# Variables of "make check TESTS=..." aren't for the makes that the scripts call:
+# automake has a TESTS, too.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES
+
 # The exit status that means "skipped", as in the kernel's selftests.
 # shellcheck disable=SC2034
 KSFT_SKIP=4
@@ -53,6 +57,13 @@ lock() {
 		log "waiting for another run that holds the lock '$name'"
 		flock "$IMQ_LOCK_FD"
 	fi
+}
+
+# keep_latest COUNT DIR PATTERN: of what has such a name there (find -name), removes
+# all but the latest COUNT.
+keep_latest() {
+	find "$2" -mindepth 1 -maxdepth 1 -name "$3" -printf '%T@ %p\n' | sort -rn |
+		tail -n +$(($1 + 1)) | cut -d' ' -f2- | xargs -r -d '\n' rm -rf --
 }
 
 # elapsed SECONDS: as m:ss

@@ -41,7 +41,7 @@ results_begin() {
 
 	mkdir -p "$all"
 	logs=$(mktemp -d "$all/$(date +%Y%m%d-%H%M%S).XXX")
-	find "$all" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n +6 | xargs -r rm -rf
+	keep_latest 5 "$all" '[0-9]*'
 	ln -sfn "$logs" "$all/latest"
 	results=$logs/results
 	results_start=$SECONDS

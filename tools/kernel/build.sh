@@ -208,7 +208,6 @@ fi
 kmake -s kernelrelease >"$tmp/release"
 rm -rf "$out"
 mv -T "$tmp" "$out"
-# Keep the latest results of each configuration.
-find "$IMQ_CACHE/kernels" -maxdepth 1 -name "$result-*" -printf '%T@ %p\n' | sort -rn |
-	tail -n +$((keep + 1)) | cut -d' ' -f2- | xargs -r rm -rf
+# Keep the latest results of this configuration: of smp, not of smp-debug.
+keep_latest "$keep" "$IMQ_CACHE/kernels" "$result-????????????"
 echo "$out"

@@ -68,8 +68,6 @@ if [ ! -f "$prefix/complete" ]; then
 	# CHECK: libnftnl has tests of its own, which take some seconds.
 	CHECK=1 "$IMQ_TOP/tools/userland/$name.sh" "${src[@]}" "$prefix" {IMQ_LOCK_FD}>&- >&2
 	touch "$prefix/complete"
-	# Keep the three latest.
-	find "$IMQ_CACHE/userland" -maxdepth 1 -name "$label-*" -printf '%T@ %p\n' | sort -rn |
-		tail -n +4 | cut -d' ' -f2- | xargs -r rm -rf
+	keep_latest 3 "$IMQ_CACHE/userland" "$label-*"
 fi
 echo "$prefix"
