@@ -42,12 +42,16 @@ int main(void)
 	}
 
 	child = fork();
+	if (child < 0) {
+		perror("init: fork");
+		goto out;
+	}
 	if (child == 0) {
 		setsid();
 		execl("/bin/sh", "sh", setup, (char *)NULL);
 		_exit(127);
 	}
-	while (child > 0) {
+	for (;;) {
 		pid_t pid = wait(&status);
 
 		if (pid == child || (pid < 0 && errno != EINTR))

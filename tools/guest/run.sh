@@ -144,8 +144,7 @@ fi
 	[ -z "$xtables" ] || printf 'export XTABLES_LIBDIR=%q\n' "$xtables"
 	[ -z "$iplib" ] || printf 'export IP_LIB_DIR=%q\n' "$iplib"
 	printf 'export HOME=/root LC_ALL=C.UTF-8\n'
-	printf 'export IMQ_JOB=%q IMQ_TOP=%q IMQ_KERNEL=%q\n' \
-		"$job/job" "$IMQ_TOP" "$kernel"
+	printf 'export IMQ_JOB=%q IMQ_TOP=%q\n' "$job/job" "$IMQ_TOP"
 	for e in "${envs[@]}"; do
 		printf 'export %s=%q\n' "${e%%=*}" "${e#*=}"
 	done

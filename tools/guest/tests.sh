@@ -50,11 +50,15 @@ prefix_of() {
 guest_prepare() {
 	local name
 
-	prefixes=() nft=''
+	prefixes=() nft='' required=kernel
 	for name in nft iptables iproute2 plugins; do
 		if prefix_of "$name"; then
 			prefixes+=(--prefix "$prefix")
+			required+=" ${name/iproute2/ip}"
 			[ "$name" != nft ] || nft=$prefix
+		elif ! grep -q "^fail.*: $name builds" "$results" &&
+		     [ "$(cat "$logs/tools.$name.status")" != 3 ]; then
+			result fail "guests: $name builds" "$reason"
 		fi
 	done
 	limit=$(sed -n 's/^timeout=//p' tools/selftests/settings 2>/dev/null)
@@ -142,7 +146,7 @@ run_guest() {
 		--log "$logs/${group//[^a-zA-Z0-9]/-}-$name" "$kernel" "$@"
 }
 
-# guest_test GROUP KERNEL SCRIPT [OPTION...]
+# guest_test GROUP KERNEL SCRIPT [OPTION...]: what was built for it must be of use.
 guest_test() {
 	local group=$1 kernel=$2 f=$3 name args=()
 	shift 3
@@ -152,8 +156,11 @@ guest_test() {
 	nft-guest) [ -z "$nft" ] || args=("$nft") ;;
 	ynl-guest) args=("$(tools/sources.sh linux)") ;;
 	esac
-	[[ " $simulated_tests " != *" $name "* ]] || set -- "$@" --append "$IMQ_SIMULATED"
-	run_guest "$group" "$name" "$kernel" --env "IPTABLES_SRC=$iptables_src" \
+	if [[ " $simulated_tests " == *" $name "* && " $* " != *" --qemu "* ]]; then
+		set -- "$@" --append "$IMQ_SIMULATED"
+	fi
+	run_guest "$group" "$name" "$kernel" --env "IMQ_REQUIRE=$required" \
+		--env "IPTABLES_SRC=$iptables_src" \
 		--env "IPROUTE2_SRC=$iproute2_src" "${prefixes[@]}" "$@" -- "$f" "${args[@]}"
 }
 
