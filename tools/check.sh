@@ -18,7 +18,8 @@
 #     debug      all selftests in a kernel that checks memory and locks
 #     smp        those that need several processors, with even more checkers
 #
-# Tests always run, builds are cached (IMQ_CACHE). Logs: $IMQ_CACHE/check/.
+# Tests always run; builds are cached (IMQ_CACHE), those of each patch with what they
+# have said. Logs: $IMQ_CACHE/check/.
 # What can't be tested here is counted as skipped, and named with the reason.
 # shellcheck disable=SC2030,SC2031 # a subshell has results of its own
 set -uo pipefail
@@ -30,6 +31,8 @@ set -uo pipefail
 . "$(dirname "$0")/guest/tests.sh"
 # shellcheck source=kernel/tree.sh
 . "$(dirname "$0")/kernel/tree.sh"
+# shellcheck source=userland/source.sh
+. "$(dirname "$0")/userland/source.sh"
 cd "$IMQ_TOP" || exit 1
 
 tests=''
@@ -103,9 +106,10 @@ checkpatch() {
 	*-selftests-*) ignore=$ignore,LONG_LINE,LONG_LINE_COMMENT,REPEATED_WORD ;;
 	*-kunit-*) ignore=$ignore,MACRO_ARG_PRECEDENCE,MACRO_ARG_REUSE ;;
 	esac
-	(cd "$src" && perl scripts/checkpatch.pl --strict --no-summary --show-types \
-		--ignore "$ignore" \
+	(cd "$src" && perl scripts/checkpatch.pl --strict --show-types --ignore "$ignore" \
 		"$IMQ_TOP/patches/$1") >"$logs/checkpatch" 2>&1
+	# It says so if it has read the patch.
+	grep -q '^total: ' "$logs/checkpatch" || { cat "$logs/checkpatch"; return 1; }
 	! grep -E '^(ERROR|WARNING|CHECK):' -A 8 "$logs/checkpatch"
 }
 
@@ -119,14 +123,11 @@ man_page() {
 }
 
 userland_applies() {
-	local work=$logs/work p
+	local work=$logs/work
 
 	rm -rf "$work"
 	cp -a "$src" "$work"
-	while read -r p _; do
-		case $p in ''|'#'*) continue ;; esac
-		(cd "$work" && patch -p1 -F0 -N -i "$IMQ_TOP/patches/$1/$p") || return 1
-	done <"patches/$1/series"
+	(cd "$work" && apply_package "$IMQ_TOP/patches/$1/series") || return 1
 	rm -rf "$work"
 }
 

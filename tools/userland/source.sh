@@ -33,10 +33,10 @@ libnftnl_for_iptables() {
 	esac
 }
 
-# apply_series SERIES: apply the patches that the file SERIES lists, and that
+# apply_package SERIES: apply the patches that the file SERIES lists, and that
 # lie beside it, in the current directory. Fuzz is an error: a hunk that almost
 # fits may land in the wrong place.
-apply_series() {
+apply_package() {
 	local series=$1 patch
 
 	while read -r patch _; do
@@ -59,7 +59,7 @@ build_package() {
 	work=$(mktemp -d "$prefix/$name.XXXXXX")
 	{
 		cp -a "$src/." "$work" && cd "$work" &&
-			{ [ "${STOCK:-0}" = 1 ] || apply_series "$IMQ_TOP/patches/$name/series"; } &&
+			{ [ "${STOCK:-0}" = 1 ] || apply_package "$IMQ_TOP/patches/$name/series"; } &&
 			build
 	} 2>&1 | progress "$name" "$steps" "$log" || status=$?
 	if [ "$status" -ne 0 ]; then
