@@ -41,6 +41,8 @@
 set -euo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=../results.sh
+. "$(dirname "$0")/../results.sh"
 
 out=$IMQ_TOP/out/quality um=um-module x86=bench cpus='1 2 4' full=1
 while getopts o:u:x:c:q option; do
@@ -89,9 +91,13 @@ guest() {
 	log "quality: $name"
 	# Written by the guest, which can't append to what others write.
 	rm -f "$out/figures-$name"
-	"$IMQ_TOP/tools/guest/run.sh" -q --timeout 3600 --out "$out" --log "$out/log/$name" \
-		"${prefixes[@]}" --env "IMQ_FIGURES=$out/figures-$name" \
-		--env "IMQ_FULL=$full" "$@" | tee "$out/$name.log"
+	{
+		"$IMQ_TOP/tools/guest/run.sh" -q --timeout 3600 --out "$out" --log "$out/log/$name" \
+			"${prefixes[@]}" --env "IMQ_FIGURES=$out/figures-$name" \
+			--env "IMQ_FULL=$full" "$@" | tee "$out/$name.log"
+	} &
+	background=($!)
+	wait "$!"
 }
 
 simulated=(--append "$IMQ_SIMULATED")

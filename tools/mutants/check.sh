@@ -30,6 +30,8 @@
 set -uo pipefail
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=../results.sh
+. "$(dirname "$0")/../results.sh"
 # shellcheck source=../kernel/tree.sh
 . "$(dirname "$0")/../kernel/tree.sh"
 cd "$IMQ_TOP" || exit 1
@@ -130,13 +132,14 @@ all_apply() {
 
 # Running -------------------------------------------------------------------
 
-# run_test MUTANT KERNEL LOG: the mutant's test there; prints pass, skip, fail, or
-# error if it could not be run, and what there is to say about it.
+# run_test MUTANT KERNEL LOG SECONDS: the mutant's test there; prints pass, skip, fail,
+# or error if it could not be run, and what there is to say about it. It hangs if it
+# takes longer.
 run_test() {
 	local script regex status=0 console=$3/console.log out=$3/output.log
 
 	read -r script regex < <(field "$1" Test)
-	tools/guest/run.sh -q --timeout 120 --log "$3" --env "IMQ_ONLY=$regex" \
+	tools/guest/run.sh -q --timeout "$4" --log "$3" --env "IMQ_ONLY=$regex" \
 		--env IMQ_REQUIRE=kernel "${prefixes[@]}" "$2" -- \
 		"tools/selftests/$script.sh" >"$3.out" 2>&1 </dev/null || status=$?
 	case $status in
@@ -160,28 +163,32 @@ run_test() {
 }
 splats='(BUG|WARNING|KASAN|Oops|Kernel panic|refcount_t|INFO|possible recursive).*'
 
-# on_clean MUTANT KERNEL: what the test says of the kernel without mutants; it runs
-# once for all mutants that have the same.
+# on_clean MUTANT KERNEL: what the test says of the kernel without mutants, and the
+# seconds it takes; it runs once for all mutants that have the same.
 on_clean() {
-	local log
+	local log start=$SECONDS
 
 	log=$logs/clean-$(hash_text "$2" "$(field "$1" Test)" | cut -c 1-12)
-	[ -f "$log.verdict" ] || run_test "$1" "$2" "$log" >"$log.verdict"
+	if [ ! -f "$log.verdict" ]; then
+		run_test "$1" "$2" "$log" 300 >"$log.verdict"
+		echo $((SECONDS - start)) >>"$log.verdict"
+	fi
 	cat "$log.verdict"
 }
 
 # judge MUTANT CLEAN-KERNEL KERNEL: WORD and HOW of its verdict.
 judge() {
-	local clean mutated
+	local clean seconds mutated
 
-	clean=$(on_clean "$1" "$2")
+	{ read -r clean; read -r seconds; } < <(on_clean "$1" "$2")
 	case $clean in
 	pass) ;;
 	skip*) echo "skipped ${clean#skip }"; return ;;
 	error*) echo "BROKEN ${clean#error }"; return ;;
 	*) echo "BROKEN the test fails without the mutant: ${clean#fail }"; return ;;
 	esac
-	mutated=$(run_test "$1" "$3" "$logs/$1")
+	# The next kernel may be built beside it.
+	mutated=$(run_test "$1" "$3" "$logs/$1" $((3 * seconds + 60)))
 	case $mutated in
 	fail*) echo "caught ${mutated#fail }" ;;
 	error*) echo "BROKEN ${mutated#error }" ;;
@@ -189,12 +196,13 @@ judge() {
 	esac
 }
 
-# collect MUTANT: wait for its test, and print the line.
-collect() {
+# judged MUTANT: wait for its test, and print the line.
+judged() {
 	local word how
 
 	[ -n "$1" ] || return 0
-	wait "$judge_pid"
+	wait "${background[@]}"
+	background=()
 	read -r word how <"$logs/$1.verdict"
 	verdict "$word" "$1" "$how"
 }
@@ -222,25 +230,26 @@ all_caught() {
 		fi
 		config=$(field "$name" Kernel)
 		config=${config:-um-builtin}
-		if ! clean=$(tools/kernel/build.sh "$config" 2>"$logs/build-$config") ||
-		   ! kernel=$(tools/kernel/build.sh -m "$(patch_of "$name")" "$config" \
+		if ! clean=$(tools/kernel/build.sh "$config" 2>"$logs/build-$config"); then
+			tail -n 20 "$logs/build-$config" >&2
+			die "the kernel without mutants does not build"
+		fi
+		if ! kernel=$(tools/kernel/build.sh -m "$(patch_of "$name")" "$config" \
 				2>"$logs/build-$name"); then
 			tail -n 20 "$logs/build-$name" >&2
 			verdict BROKEN "$name" "does not build"
 			continue
 		fi
-		collect "$previous"
+		judged "$previous"
 		judge "$name" "$clean" "$kernel" >"$logs/$name.verdict" &
-		judge_pid=$!
+		background=($!)
 		previous=$name
 	done
-	collect "$previous"
+	judged "$previous"
 	finish
 }
-judge_pid='' prefixes=()
-trap '[ -z "$judge_pid" ] || kill "$judge_pid" 2>/dev/null; rm -rf "$tree"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+prefixes=()
+trap 'cleanup; rm -rf "$tree"' EXIT
 
 if [ -n "$apply" ]; then
 	all_apply "$@"
