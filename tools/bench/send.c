@@ -17,7 +17,7 @@
  * All frames have 60 bytes: Ethernet, IPv4, UDP and 18 of data. Addresses are
  * those of guest.sh.
  *
- * The processor sees a distinct no-op before and after: profile.c counts what is
+ * The processor sees a distinct no-op before and after: plugin.c counts what is
  * between them.
  */
 #include <arpa/inet.h>
