@@ -860,12 +860,17 @@ static void nf_imq_okfn(struct sk_buff *skb, const struct nf_hook_state *state)
 	}
 }
 
+/* A device that has been set down counts as gone. NFQUEUE, where the packet may be
+ * put next, holds its devices, and drops what is of one at NETDEV_DOWN only: there is
+ * none if it is deleted later. It stops running a grace period before that, see
+ * dev_deactivate_many().
+ */
 static bool nf_imq_find_dev(struct net *net, int ifindex,
 			    struct net_device **dev)
 {
 	*dev = ifindex ? dev_get_by_index_rcu(net, ifindex) : NULL;
 
-	return *dev || !ifindex;
+	return !ifindex || (*dev && netif_running(*dev));
 }
 
 /* Bridge code takes a port's rx_handler_data for that of a bridge, without a look
@@ -883,7 +888,8 @@ static bool nf_imq_find_bridge(struct net *net, struct sk_buff *skb,
 	struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
 	struct net_device *dev;
 
-	if (nf_bridge && !nf_imq_is_port(nf_bridge_get_physindev(skb, net)))
+	dev = nf_bridge ? nf_bridge_get_physindev(skb, net) : NULL;
+	if (dev && (!netif_running(dev) || !netif_is_bridge_port(dev)))
 		return false;
 
 	if (ext->fake_dst &&

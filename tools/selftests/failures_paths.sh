@@ -464,6 +464,27 @@ nfqueue_held() {
 	fi
 }
 
+# What waits in imq0 while its interface is set down does not go on to NFQUEUE, which
+# would hold the interface until the listener answers.
+nfqueue_down() {
+	have_nft
+	have_sch netem delay 1ms
+	topology
+	packets_start held "$R" nfqueue 1 hold=1
+	r tc qdisc add dev imq0 root netem delay 1s limit 1000
+	rule prerouting -99 'iifname "lan1" udp dport 5001 imq todev 0'
+	rule forward 0 'iifname "lan1" udp dport 5001 queue num 1'
+	udp_load --idle 4000 "from=$H1,to=$W,dst=198.51.100.2,port=5001,count=20"
+	wait_for 5 backlog_is "$R" imq0 20 || fail "packets don't wait"
+	r ip link set lan1 down
+	wait_for 5 backlog_is "$R" imq0 0 || fail "packets stay in imq0"
+	equal "drop_dev" "$(stat_of "$R" imq0 drop_dev)" 20
+	held_by_queue 1 && fail "NFQUEUE has packets"
+	at_most 5 ip -n "$R" link del lan1
+	udp_load_end >/dev/null
+	background_end held >/dev/null
+}
+
 # held_by_queue PACKETS
 held_by_queue() {
 	[ "$(ip netns exec "$R" cat /proc/net/netfilter/nfnetlink_queue |
@@ -953,6 +974,7 @@ for how in direct deferred; do
 done
 imq_test "F19 NFQUEUE holds packets, imq0 goes" nfqueue_held gone
 imq_test "F19 NFQUEUE holds packets, imq0 goes and comes" nfqueue_held again
+imq_test "F10 input interface set down with packets queued, NFQUEUE behind" nfqueue_down
 for how in direct deferred; do
 	imq_test "F20 netem duplicates and packet sockets, $how" duplicates "$how"
 	imq_test "F20 dup and TEE, $how" dup_and_tee "$how"
