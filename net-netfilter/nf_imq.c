@@ -996,13 +996,26 @@ static struct sock *nf_imq_hold_sender(const struct sk_buff *skb)
 	return sk;
 }
 
-/* A bridge takes it that a packet which it delivers is the only one of a connection
- * that is not confirmed: br_nf_local_in(). What netem duplicates is not; the last copy is.
+/* A bridge takes it that a packet which it delivers, and which is not for it alone, is
+ * the only one of a connection that is not confirmed: br_nf_local_in(). What netem
+ * duplicates is not, nor are segments; the last one is. Is that still to come?
  */
-static bool nf_imq_bridge_copy(struct sk_buff *skb)
+static bool nf_imq_bridge_copy(struct sk_buff *skb,
+			       const struct nf_hook_state *state)
 {
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
-	return nf_bridge_info_exists(skb) && nf_imq_ct_shared(skb);
+	struct nf_bridge_info *nf_bridge = nf_bridge_info_get(skb);
+
+	if (!nf_bridge || !nf_imq_ct_shared(skb))
+		return false;
+	if (state->pf != NFPROTO_BRIDGE)
+		return nf_bridge->in_prerouting &&
+		       (nf_bridge->pkt_otherhost ||
+			skb->pkt_type != PACKET_HOST);
+
+	return skb->pkt_type != PACKET_HOST &&
+	       (state->hook == NF_BR_PRE_ROUTING ||
+		state->hook == NF_BR_LOCAL_IN);
 #else
 	return false;
 #endif
@@ -1048,7 +1061,7 @@ void nf_imq_resume(struct sk_buff *skb, struct net_device *imq)
 		nf_imq_drop(skb, imq, NF_IMQ_DROP_DEV);
 		return;
 	}
-	if (!nf_imq_okfn_alive(ext) || nf_imq_bridge_copy(skb)) {
+	if (!nf_imq_okfn_alive(ext) || nf_imq_bridge_copy(skb, &state)) {
 		nf_imq_drop(skb, imq, NF_IMQ_DROP_HOOK);
 		return;
 	}

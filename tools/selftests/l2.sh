@@ -686,6 +686,44 @@ redirected() {
 	equal "sent to ifb0, and dropped there" "$got" "$COUNT $COUNT"
 }
 
+# Ten datagrams of each of so many connections, in one GSO packet
+TRAINS='
+import socket, sys
+for i in range(int(sys.argv[1])):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_UDP, 103, 100)    # UDP_SEGMENT
+    s.sendto(b"segment".ljust(100) * 10, ("10.0.9.254", 5000))
+'
+
+# The segments of a connection'"'"'s first packet, which is for the router, all go on.
+br_netfilter_segments() {
+	have_br_netfilter
+	have_sch tbf rate 100mbit burst 500 limit 100000
+	switch
+	r tc qdisc add dev imq0 root tbf rate 100mbit burst 500 limit 100000
+	r nft -f - <<-EOT
+	table ip t {
+		chain pre {
+			type filter hook prerouting priority 0
+			udp dport 5000 ct state new,established imq todev 0
+		}
+	}
+	EOT
+	r sh -c 'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables'
+	background received ip netns exec "$R" timeout 20 python3 -c "$RECEIVE"
+	wait_for 10 grep -q ready "$imq_tmp/out.received"
+	h1 python3 -c "$TRAINS" "$COUNT"
+	wait_for 5 received_are $((10 * COUNT)) || true
+	equal "received" "$(background_end received | grep -c segment || true)" $((10 * COUNT))
+	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
+		"$COUNT $((10 * COUNT))"
+	no_other_counter "$R" imq0
+}
+
+received_are() {
+	[ "$(grep -c segment "$imq_tmp/out.received")" -ge "$1" ]
+}
+
 imq_begin
 for hook in prerouting input forward output postrouting; do
 	imq_test "bridge, $hook, direct" bridge_hook direct "$hook"
@@ -703,6 +741,7 @@ imq_test "F23 br_netfilter, direct" br_netfilter iptables-legacy direct
 imq_test "F23 br_netfilter, deferred" br_netfilter iptables-legacy deferred
 imq_test "F23 br_netfilter, copies of a new connection" br_netfilter_flood
 imq_test "F23 br_netfilter, a new connection duplicated" br_netfilter_duplicates
+imq_test "F23 br_netfilter, a new connection in segments" br_netfilter_segments
 for how in direct deferred tbf; do
 	imq_test "F23 br_netfilter, TCP and VLANs, $how" br_netfilter_tcp iptables-legacy "$how"
 done
