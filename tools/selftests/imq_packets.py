@@ -390,7 +390,7 @@ def call(helper):
 
 
 def load(size, offset):
-    """r0: of the packet, from its mac header."""
+    """r0: of the packet, from its link header, or from the IP header if it has none."""
     return insn({1: 0x30, 2: 0x28}[size], imm=offset)
 
 
@@ -403,13 +403,20 @@ def unless(imm, end):
     return insn(0x15, 0, imm=imm, off=2) + leave(-1)
 
 
-def is_datagram(protocol, port):
-    return (copy(6, 1) + load(2, 12) + unless(ETH_P_IP, -1) +
-            load(1, 23) + unless(protocol, -1) + load(2, 36) + unless(port, -1))
+def is_ip4(link):
+    """link: bytes in front of the IP header"""
+    if link:
+        return copy(6, 1) + load(2, link - 2) + unless(ETH_P_IP, -1)
+    return copy(6, 1) + load(1, 0) + insn(0x57, 0, imm=0xF0) + unless(0x40, -1)
 
 
-def program_redirect(clone, ifindex, flags, port):
-    start = is_datagram(17, int(port))
+def is_datagram(link, protocol, port):
+    return (is_ip4(link) + load(1, link + 9) + unless(protocol, -1) +
+            load(2, link + 22) + unless(port, -1))
+
+
+def program_redirect(link, clone, ifindex, flags, port):
+    start = is_datagram(link, 17, int(port))
     if clone:
         return (start + copy(1, 6) + mov(2, int(ifindex)) + mov(3, int(flags)) +
                 call(13) + leave(0))
@@ -417,11 +424,11 @@ def program_redirect(clone, ifindex, flags, port):
             insn(0x95))
 
 
-def program_assign(protocol, port, address, to):
+def program_assign(link, protocol, port, address, to):
     tcp = protocol == "tcp"
-    code = is_datagram(6 if tcp else 17, int(port))
+    code = is_datagram(link, 6 if tcp else 17, int(port))
     if tcp:
-        code += load(1, 47) + insn(0x57, 0, imm=0x12) + unless(2, -1)
+        code += load(1, link + 33) + insn(0x57, 0, imm=0x12) + unless(2, -1)
     words = struct.unpack("<ii", socket.inet_aton(address) +
                           struct.pack("!HH", 0, int(to)))
     code += mov(1, 0) + insn(0x63, 10, 1, -16)
@@ -436,10 +443,16 @@ def program_assign(protocol, port, address, to):
     return code
 
 
-def program_queues(mask):
-    return (copy(6, 1) + load(2, 12) + unless(ETH_P_IP, -1) + load(1, 23) +
-            unless(17, -1) + load(2, 36) + insn(0x57, 0, imm=int(mask)) +
+def program_queues(link, mask):
+    return (is_ip4(link) + load(1, link + 9) + unless(17, -1) + load(2, link + 22) +
+            insn(0x57, 0, imm=int(mask)) +
             insn(0x63, 6, 0, 12) + leave(-1))    # __sk_buff.queue_mapping
+
+
+def link_header(dev):
+    """Bytes of it: none if the device is of type ARPHRD_NONE, else Ethernet's"""
+    with open("/sys/class/net/%s/type" % dev) as f:
+        return 0 if int(f.read()) == 0xFFFE else 14
 
 
 def bpf_call(command, attributes):
@@ -453,11 +466,12 @@ def bpf_call(command, attributes):
 
 
 def bpf(dev, way, what, *args):
+    link = link_header(dev)
     make = {
-        "redirect": lambda: program_redirect(False, *args),
-        "clone": lambda: program_redirect(True, *args),
-        "assign": lambda: program_assign(*args),
-        "queues": lambda: program_queues(*args),
+        "redirect": lambda: program_redirect(link, False, *args),
+        "clone": lambda: program_redirect(link, True, *args),
+        "assign": lambda: program_assign(link, *args),
+        "queues": lambda: program_queues(link, *args),
         "pass": lambda: leave(-1),
     }
     if what not in make:
