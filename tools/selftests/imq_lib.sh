@@ -682,9 +682,12 @@ shape_out() {
 
 shape() {
 	local hook=$1 key=$2 priority=$3 option=$4 dev=$5 protocol=$6 index=$7
-	local command
+	local command status=0
 
-	if (have_nft); then
+	(have_nft) || status=$?
+	# One that is required is not replaced.
+	[ "$status" -eq 0 ] || [ "$status" -eq "$KSFT_SKIP" ] || exit "$status"
+	if [ "$status" -eq 0 ]; then
 		r nft -f - <<-EOT
 		table inet shape_$hook {
 			chain c {
@@ -732,7 +735,7 @@ have() {
 have_nft() {
 	local out
 
-	have nft
+	command -v nft >/dev/null || missing nft "no nft in PATH"
 	out=$(nft -c 'add table ip t; add chain ip t c; add rule ip t c imq todev 0' 2>&1) ||
 		case $out in
 		*"syntax error"*) missing nft "nft in PATH has no imq statement" ;;
