@@ -707,7 +707,10 @@ shape() {
 
 # all_left NETNS DEV: none is in it; for wait_for.
 all_left() {
-	[ "$(entered "$1" "$2")" = "$(left "$1" "$2")" ]
+	local n
+
+	# What can't be read is not equal.
+	n=$(entered "$1" "$2") && [ "$(left "$1" "$2")" = "$n" ]
 }
 
 # no_other_counter NETNS DEV: nothing of what can happen to a packet other than

@@ -209,8 +209,8 @@ tunnel_loop() {
 settled() {
 	local n
 
-	n=$(entered "$R" imq0)
-	[ "$(left "$R" imq0)" = "$n" ] && sleep 0.1 && [ "$(entered "$R" imq0)" = "$n" ]
+	n=$(entered "$R" imq0) &&
+		[ "$(left "$R" imq0)" = "$n" ] && sleep 0.1 && [ "$(entered "$R" imq0)" = "$n" ]
 }
 
 # R and W send a packet to each other until its TTL is used up.
