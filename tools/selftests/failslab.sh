@@ -142,15 +142,20 @@ balance() {
 
 # Every second extension can't be had, in softirq -----------------------------
 
-filter() {
-	failslab
-	echo "$2" 2>/dev/null >"/sys/kernel/slab/$1/failslab" ||
-		skip "the kernel can't have $1 fail"
+# disarm: nothing fails any more. Also at the end of a test that fails in between.
+disarm() {
+	echo 0 >"$DIR/probability"
+	echo -1 >"$DIR/times"
+	echo N >"$DIR/cache-filter"
+	echo 0 2>/dev/null >/sys/kernel/slab/skbuff_ext_cache/failslab || true
 }
 
-# storm CACHE: until calm, which sets failures.
+# storm: until calm, which sets failures.
 storm() {
-	filter "$1" 1
+	failslab
+	trap disarm EXIT
+	echo 1 2>/dev/null >/sys/kernel/slab/skbuff_ext_cache/failslab ||
+		skip "the kernel can't have extensions fail"
 	echo Y >"$DIR/cache-filter"
 	echo 1000000 >"$DIR/times"
 	echo 50 >"$DIR/probability"
@@ -159,9 +164,7 @@ storm() {
 calm() {
 	echo 0 >"$DIR/probability"
 	failures=$((1000000 - $(cat "$DIR/times")))
-	echo -1 >"$DIR/times"
-	echo 0 >"/sys/kernel/slab/$1/failslab"
-	echo N >"$DIR/cache-filter"
+	disarm
 }
 
 # forwarded nft|mark: by R, from H1 to W; all packets wait, or they would have the
@@ -180,10 +183,10 @@ forwarded() {
 		shape_in lan1 udp 0
 	fi
 	kept_mark
-	storm skbuff_ext_cache
+	storm
 	out=$(udp --idle "$(slowly 1500)" \
 		"from=$H1,to=$W,dst=198.51.100.2,gap=0,count=$COUNT")
-	calm skbuff_ext_cache
+	calm
 	case $1 in
 	mark) key=no_memory value=$(bypassed "$R" no_memory) ;;
 	*) key=bypass_nomem value=$(stat_of "$R" imq0 bypass_nomem) ;;
@@ -228,9 +231,9 @@ bridged() {
 	r nft 'table bridge t { chain c { type filter hook forward priority 0
 		ip protocol udp imq todev 0; }; }'
 	kept_mark
-	storm skbuff_ext_cache
+	storm
 	out=$(udp --idle 300 "from=$H1,to=$W,dst=10.0.8.3,gap=0,count=$COUNT")
-	calm skbuff_ext_cache
+	calm
 	wait_for 5 all_left "$R" imq0
 	# One that the bridge could not extend has come no further.
 	equal "delivered" "$(field got "$out")" \
@@ -257,12 +260,13 @@ atomic() {
 	shape_in lan1 "{ tcp, udp }" 0
 	shape_out wan "{ tcp, udp }" 1
 	kept_mark
+	trap disarm EXIT
 	echo Y >"$DIR/ignore-gfp-wait"
 	echo 3 >"$DIR/probability"
 	echo -1 >"$DIR/times"
 	out=$(udp --idle 500 "id=udp,from=$H1,to=$W,dst=198.51.100.2,gap=0,count=$COUNT,echo=1")
 	tcp --time 10 "id=tcp,from=$H1,to=$W,dst=198.51.100.2,bytes=500000" || true
-	echo 0 >"$DIR/probability"
+	disarm
 	wait_for 10 backlog_is "$R" imq0 0
 	wait_for 10 backlog_is "$R" imq1 0
 	within "arrived" "$(field unique "$out")" $((COUNT / 4)) "$COUNT"

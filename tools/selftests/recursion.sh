@@ -309,6 +309,13 @@ probes_off() {
 	echo >"$TRACE/kprobe_events"
 }
 
+# tracers_off: also where the load has failed.
+tracers_off() {
+	probes_off
+	[ ! -e /proc/sys/kernel/stack_tracer_enabled ] ||
+		echo 0 >/proc/sys/kernel/stack_tracer_enabled
+}
+
 # deepest_softirq SIZE: "BYTES FUNCTION" above net_rx_action() on its stack
 deepest_softirq() {
 	python3 - "$imq_tmp/trace" "$1" <<-'EOT'
@@ -331,11 +338,9 @@ deepest_softirq() {
 
 # load: of all kinds, through as many tunnels as the stack lets nest in one call
 load() {
-	local out
-
-	out=$(udp "from=$R,to=$W,dst=10.1.3.2,count=$COUNT,echo=1" \
+	udp "from=$R,to=$W,dst=10.1.3.2,count=$COUNT,echo=1" \
 		"from=$H1,to=$W,dst=198.51.100.2,port=5001,count=$COUNT,echo=1" \
-		"from=$R,dst=127.0.0.1,port=5002,count=$COUNT")
+		"from=$R,dst=127.0.0.1,port=5002,count=$COUNT" >/dev/null
 	tcp "from=$R,to=$W,dst=10.1.3.2,port=6001,bytes=300000" \
 		"from=$H1,to=$W,dst=198.51.100.2,port=6002,bytes=300000"
 }
@@ -345,15 +350,15 @@ load() {
 measure() {
 	local where
 
+	trap tracers_off EXIT
 	echo 0 >"$TRACE/stack_max_size" 2>/dev/null || true
 	[ ! -e /proc/sys/kernel/stack_tracer_enabled ] ||
 		echo 1 >/proc/sys/kernel/stack_tracer_enabled
 	probes_on
 	load
-	probes_off
+	tracers_off
 	depth_task=unknown depth_softirq=unknown
 	if [ -e /proc/sys/kernel/stack_tracer_enabled ]; then
-		echo 0 >/proc/sys/kernel/stack_tracer_enabled
 		depth_task=$(cat "$TRACE/stack_max_size")
 		cat "$TRACE/stack_trace" >&3
 	fi

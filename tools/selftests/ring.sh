@@ -10,11 +10,12 @@
 . "$(dirname "$0")/imq_lib.sh"
 
 tracing=/sys/kernel/tracing
+reinject=$tracing/events/imq/imq_reinject
 
 # No lock of a transmission may be held when receiving goes on: none of its
 # functions is on the stack.
 napi() {
-	local reinject=$tracing/events/imq/imq_reinject stacks
+	local stacks
 
 	have_sch netem delay 1ms
 	[ -e "$reinject/trigger" ] || skip "the kernel has no tracing"
@@ -23,8 +24,10 @@ napi() {
 	r tc qdisc add dev imq0 root netem delay 3ms
 	echo >"$tracing/trace"
 	echo stacktrace >"$reinject/trigger" || skip "the kernel traces no stacks"
+	trap no_stacks EXIT
 	udp "from=$H1,to=$W,dst=198.51.100.2,count=20" >/dev/null
-	echo '!stacktrace' >"$reinject/trigger"
+	no_stacks
+	trap - EXIT
 	stacks=$(cat "$tracing/trace")
 	echo >"$tracing/trace"
 	say "$stacks"
@@ -33,6 +36,10 @@ napi() {
 		"$(grep -c '^ => imq_poll' <<<"$stacks" || true)" 1 1000
 	equal "packets that went on within a transmission" \
 		"$(grep -c '^ => imq_xmit' <<<"$stacks" || true)" 0
+}
+
+no_stacks() {
+	echo '!stacktrace' >"$reinject/trigger"
 }
 
 # one_napi SENDER DEV NETNS RECEIVER: what comes in there is taken by one NAPI. Else a
