@@ -58,7 +58,8 @@ capture() {
 }
 
 captured() {
-	sleep 0.2
+	# The last packets are on their way to its output.
+	sleep "$(slowly 1)"
 	background_end "$1" >"$imq_tmp/captured"
 	grep -q '^0 packets dropped by kernel' "$imq_tmp/captured" ||
 		fail "tcpdump has lost packets"
@@ -146,6 +147,7 @@ counts_match() {
 	capture dump -i imq0
 	datagrams
 	out=$(captured dump)
+	equal "imq0: entered" "$(entered "$R" imq0)" 20
 	equal "packets that tcpdump saw and imq0 counts" \
 		"$(lines "$out" '(IP|IP6) .* > ')" "$(entered "$R" imq0)"
 	equal "left" "$(left "$R" imq0)" "$(entered "$R" imq0)"
