@@ -272,6 +272,20 @@ while True:
     print(s.recv(100).decode(), flush=True)
 '
 
+# all_read NAME: a program with RECEIVE has read both packets of each connection. If
+# it does not, what it has read is to be shown.
+all_read() {
+	wait_for 5 has_read "$1" $((2 * COUNT)) || say "$1 has not read all"
+}
+
+has_read() {
+	[ "$(grep -cv ready "$imq_tmp/out.$1" || true)" -ge "$2" ]
+}
+
+left_are() {
+	[ "$(left "$R" imq0)" -eq "$1" ]
+}
+
 # Two packets of each of so many connections, for all of the network
 FIRST_AND_SECOND='
 import socket, sys, time
@@ -310,8 +324,8 @@ br_netfilter_flood() {
 	done
 	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
 	wait_for 5 backlog_is "$R" imq0 0
-	sleep 0.2
 	for where in "$R" "$H2"; do
+		all_read "${where##*-}"
 		equal "received by ${where##*-}" \
 			"$(background_end "${where##*-}" | grep -v ready | sort | uniq -c | xargs)" \
 			"$COUNT first $COUNT second"
@@ -346,7 +360,8 @@ br_netfilter_duplicates() {
 	wait_for 10 grep -q ready "$imq_tmp/out.received"
 	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
 	wait_for 5 backlog_is "$R" imq0 0
-	sleep 0.2
+	wait_for 5 left_are $((4 * COUNT)) || say "not all have left imq0"
+	all_read received
 	equal "received" "$(background_end received | grep -v ready | sort | uniq -c | xargs)" \
 		"$COUNT first $COUNT second"
 	equal "copies, dropped" "$(stat_of "$R" imq0 drop_hook)" "$((2 * COUNT))"
