@@ -356,7 +356,7 @@ load_end() {
 		equal "processor $cpu: flows" "$(grep -c ^id= <<<"$out" || true)" 7
 		while read -r line; do
 			within "$(field id "$line"): datagrams that arrived" \
-				"$(field unique "$line")" 0 "$(field sent "$line")"
+				"$(field unique "$line")" 1 "$(field sent "$line")"
 			equal "duplicates, damaged" "$(field dup "$line") $(field bad "$line")" "0 0"
 		done <<<"$out"
 		sent=$((sent + $(total sent "$out")))
