@@ -104,17 +104,22 @@ udp_case() {
 
 # tcp_case PLACE QDISC: four downloads, and a thin flow, as a ping
 tcp_case() {
-	local dev out flows=() i key
+	local dev out bulk flows=() i key seconds line
 
+	seconds=$(amount 15 100)
+	line=$((KBIT * 125 * (5 + seconds)))
 	start "$1" "$2"
 	for i in 1 2 3 4; do
 		flows+=("from=$H1,to=$W,dst=198.51.100.2,port=500$i,reverse=1,bytes=0")
 	done
 	background bulk "$imq_dir/imq_traffic.py" tcp --time 5 "${flows[@]}"
-	out=$(paced --settle 5 --time "$(amount 15 100)" --watch "$R,$dev" \
+	out=$(paced --settle 5 --time "$seconds" --watch "$R,$dev" \
 		"from=$W,to=$H1,dst=10.0.1.2,rate=40000,size=100,random=1")
-	background_end bulk >/dev/null
 	numbers "$1" "$out"
+	bulk=$(background_end bulk)
+	# Less what headers and pings take, and what is lost; a little longer.
+	within "$1: bytes of the downloads" "$(total bytes "$bulk")" \
+		$((line * 7 / 10)) $((line * 5 / 4))
 	for key in p50 p95 max; do
 		echo "ping_$key $(delay "$key" "$out") us"
 	done >>"$imq_tmp/numbers.$1"
