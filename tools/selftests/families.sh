@@ -228,7 +228,7 @@ device_hook() {
 inet_egress() {
 	have_nft
 	new_ns "$R"
-	refused "a chain of family inet at egress" "" \
+	refused "a chain of family inet at egress" "The inet family does not support this hook" \
 		r nft 'table inet t { chain c { type filter hook egress device lo priority 0; imq todev 0; }; }'
 	equal "tables" "$(r nft list tables)" ""
 }

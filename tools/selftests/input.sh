@@ -231,10 +231,19 @@ xt_table() {
 	have_xt "$1"
 	new_ns "$R"
 	for table in filter nat raw; do
-		refused "table $table" "" r "$1" -t "$table" -A OUTPUT -j IMQ
+		log_mark
+		# It tells ten times in five seconds.
+		wait_for 6 wrong_table "$1" "$table" ||
+			fail "table $table: the kernel does not tell why"
 	done
 	r "$1" -t mangle -A OUTPUT -j IMQ
 	r "$1" -t mangle -D OUTPUT -j IMQ --todev 0
+}
+
+# wrong_table COMMAND TABLE: the kernel takes no rule there, and tells why.
+wrong_table() {
+	refused "table $2" "" r "$1" -t "$2" -A OUTPUT -j IMQ
+	[ "$(log_count "IMQ target: only valid in mangle table, not $2")" -gt 0 ]
 }
 
 # A number that libxt_IMQ would not send
