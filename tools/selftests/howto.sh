@@ -381,33 +381,40 @@ rate_holds() {
 	# may go at once, and the last packet, up to 64 KiB, before it has been
 	# paid for.
 	ms=$(field ms "$(flow down "$out")")
-	within "milliseconds for 1 MB at 8 Mbit/s" "$ms" 960 1140
+	within "milliseconds for 1 MB at 8 Mbit/s" "$ms" 960 "$(slowly 1140)"
 }
 
 # To the letter, in the initial namespace, with devices that the module makes.
 letter_clean() {
-	local command
+	local command rule file value
 
 	for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
 		command -v "$command" >/dev/null || continue
-		for rule in "PREROUTING -i wan -p udp" "POSTROUTING -o wan -p udp"; do
+		for rule in "mangle -D PREROUTING -i wan -p udp -j IMQ --todev 0" \
+			    "mangle -D POSTROUTING -o wan -p udp -j IMQ --todev 1" \
+			    "mangle -D PREROUTING -i wan -j MARK --set-mark 7" \
+			    "nat -D POSTROUTING -o wan -j MASQUERADE"; do
 			# shellcheck disable=SC2086 # a list of words
-			while "$command" -w -t mangle -D $rule -j IMQ --todev \
-				"$([ "${rule%%OUTING*}" = PRER ] && echo 0 || echo 1)" \
-				2>/dev/null; do :; done
+			while "$command" -w -t $rule 2>/dev/null; do :; done
 		done
-		while "$command" -w -t nat -D POSTROUTING -o wan -j MASQUERADE \
-			2>/dev/null; do :; done
 	done
-	nft delete table inet imq-selftest 2>/dev/null || true
 	nft delete table inet shape 2>/dev/null || true
 	tc qdisc del dev imq0 root 2>/dev/null || true
 	tc qdisc del dev imq1 root 2>/dev/null || true
 	ip link set imq0 down 2>/dev/null || true
 	ip link set imq1 down 2>/dev/null || true
-	echo "$letter_forward" >/proc/sys/net/ipv4/ip_forward
-	echo "$letter_forward6" >/proc/sys/net/ipv6/conf/all/forwarding
+	while IFS=: read -r file value; do
+		# "all" is for every interface, and comes first.
+		echo "$value" 2>/dev/null >"$file" || true
+	done <"$imq_tmp/sysctl"
 	rmmod xt_IMQ nft_imq imq 2>/dev/null || true
+}
+
+# letter_sysctl: what imq_sysctl changes, and what follows from that, FILE:VALUE
+letter_sysctl() {
+	grep -H . /proc/sys/net/ipv[46]/conf/*/forwarding \
+		/proc/sys/net/ipv4/conf/*/rp_filter \
+		/proc/sys/net/ipv6/conf/*/{accept_dad,keep_addr_on_down}
 }
 
 letter_stat() {
@@ -426,8 +433,7 @@ to_the_letter() {
 	if [ -n "$(ip link show type imq up)" ]; then
 		skip "imq is in use on this machine"
 	fi
-	letter_forward=$(cat /proc/sys/net/ipv4/ip_forward)
-	letter_forward6=$(cat /proc/sys/net/ipv6/conf/all/forwarding)
+	letter_sysctl >"$imq_tmp/sysctl"
 	trap letter_clean EXIT
 	if modular imq; then
 		unload xt_IMQ nft_imq imq
