@@ -144,7 +144,7 @@ fair_udp() {
 	figure "cake, UDP, $1: Jain's index of $HOSTS hosts" "$jain" "" "$2" "$3"
 }
 
-# tcp_hosts N: as udp_hosts, connections without an end, 15 seconds of them.
+# tcp_hosts N: as udp_hosts, connections without an end, 20 seconds of them.
 tcp_hosts() {
 	local out flows=() i j port=$((20000 + 100 * $1))
 
