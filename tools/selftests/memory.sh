@@ -51,6 +51,11 @@ background_gone() {
 	gone "$(cat "$imq_tmp/pid.$1")"
 }
 
+# extension_bytes N: of each of PACKETS packets that have N extensions
+extension_bytes() {
+	awk -v n="$1" -v s="$size" -v p="$PACKETS" 'BEGIN { print n * s / p }'
+}
+
 # packet: the extension is the one thing that a packet has in imq.
 packet() {
 	local before during behind size
@@ -65,15 +70,21 @@ packet() {
 	read -r during behind < <(queued lan1)
 	equal "extensions, packets wait in lan1" $((during - before)) 0
 
+	# Behind imq0, where none waits yet
 	shape_in wan udp 0
+	read -r during behind < <(queued lan1)
+	equal "imq0: left" "$(left "$R" imq0)" "$PACKETS"
+	# Those that are kept, whatever the number of packets
+	figure "packet that does not: skb extensions" \
+		"$(extension_bytes $((during - before)))" bytes \
+		"<=" "$(extension_bytes "$IMQ_KEPT")"
+
 	read -r during behind < <(queued imq0)
 	within "extensions, packets wait in imq0" $((during - before)) \
 		$((PACKETS - IMQ_KEPT)) "$PACKETS"
 	within "extensions, no packet waits" $((behind - before)) 0 "$IMQ_KEPT"
 	figure "packet that waits: skb extensions" \
-		"$(awk -v n=$((during - before)) -v s="$size" -v p="$PACKETS" \
-			'BEGIN { print n * s / p }')" bytes
-	figure "packet that does not: skb extensions" 0 bytes
+		"$(extension_bytes $((during - before)))" bytes
 	no_other_counter "$R" imq0
 }
 
