@@ -175,6 +175,8 @@ router() {
 	have nft
 	have_sch netem delay 1ms
 	# Connections stay for 30 s, and there are more on a faster machine.
+	conntrack_max=$(sysctl -n net.netfilter.nf_conntrack_max) || conntrack_max=1000000
+	trap 'sysctl -qw net.netfilter.nf_conntrack_max="$conntrack_max" || true' EXIT
 	sysctl -qw net.netfilter.nf_conntrack_max=1000000 || true
 	topology
 	counting_rules | r nft -f -
