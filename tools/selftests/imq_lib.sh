@@ -19,7 +19,7 @@
 # were skipped. Needs root, bash, iproute2, python3 and ethtool.
 #
 # IMQ_REQUIRE   words for what may not be missing: "kernel" (imq, xt_IMQ,
-#               nft_imq), "nft", "iptables", "ip" (that know imq), "all". Tests
+#               nft_imq, their KUnit tests), "nft", "iptables", "ip" (that know imq), "all". Tests
 #               that would be skipped for want of these fail then.
 # IMQ_ONLY      only the tests whose name matches this extended regular
 #               expression are run, and the last one

@@ -50,7 +50,7 @@ mounted() {
 }
 
 no_tests() {
-	skip "the kernel has no KUnit tests of $1 (CONFIG_IMQ_KUNIT_TEST)"
+	missing kernel "the kernel has no KUnit tests of $1 (CONFIG_IMQ_KUNIT_TEST)"
 }
 
 imq_begin
