@@ -50,6 +50,7 @@ mounted() {
 }
 
 no_tests() {
+	! (modular imq) || skip "imq is a module: KUnit tests are for built-in drivers"
 	missing kernel "the kernel has no KUnit tests of $1 (CONFIG_IMQ_KUNIT_TEST)"
 }
 

@@ -266,6 +266,7 @@ br_netfilter_tcp() {
 RECEIVE='
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)    # SO_RCVBUFFORCE
 s.bind(("", 5000))
 print("ready", flush=True)
 while True:
