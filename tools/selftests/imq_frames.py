@@ -33,6 +33,7 @@ import struct
 import sys
 import time
 
+from imq_packets import checksum
 from imq_traffic import enter
 
 SO_RCVBUFFORCE = 33
@@ -45,13 +46,6 @@ SOURCE = "02:00:00:00:00:01"
 
 def mac(text):
     return bytes(int(x, 16) for x in text.split(":"))
-
-
-def checksum(data):
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def ip4(data, dst="198.51.100.2", fragment=0, ttl=9):

@@ -23,28 +23,20 @@ import argparse
 import ctypes
 import errno
 import os
-import platform
 import random
 import signal
 import socket
 import struct
 import sys
 
-from imq_netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink, attr, nest, text, u32
+from imq_netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Netlink, nest, text, u32
+from imq_packets import bpf_load, call, checksum, insn, mov
 
 SOL_PACKET, PACKET_STATISTICS, PACKET_VNET_HDR = 263, 6, 15
 SO_SNDBUFFORCE, SO_ATTACH_FILTER, ETH_P_ALL = 32, 26, 3
-SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 RTM_NEWTFILTER = 44
 CLSACT_INGRESS = 0xFFFFFFF2
 BIG = 512 << 10
-
-
-def checksum(data):
-    data += bytes(len(data) % 2)
-    n = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    n = (n >> 16) + (n & 0xFFFF)
-    return ~(n + (n >> 16)) & 0xFFFF
 
 
 class Garbage:
@@ -151,45 +143,19 @@ def tap(args):
     print("tap=%d" % struct.unpack("=II", s.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[0])
 
 
-def instruction(code, dst=0, src=0, imm=0):
-    return struct.pack("=BBhi", code, src << 4 | dst, 0, imm)
-
-
 def program(how, ifindex):
-    """eBPF: 0xb7 sets a register, 0x85 calls, 0x95 returns register 0."""
-    def call(number, *values):
-        return b"".join(instruction(0xB7, 1 + i, imm=v) for i, v in enumerate(values)
-                        if v is not None) + instruction(0x85, imm=number)
-
-    code = {
-        "redirect": lambda: call(23, ifindex, 0),
-        "ingress": lambda: call(23, ifindex, 1),
-        "neigh": lambda: call(152, ifindex, 0, 0, 0),
-        # register 1 has the packet already
-        "clone": lambda: call(13, None, ifindex, 0) + instruction(0xB7, 0, imm=2),
-    }[how]()
-    return code + instruction(0x95)
-
-
-def load(code):
-    """BPF_PROG_LOAD of type BPF_PROG_TYPE_SCHED_CLS; a file descriptor"""
-    if platform.machine() not in SYS_BPF:
-        raise OSError(errno.ENOSYS, "bpf")
-    text_of = ctypes.create_string_buffer(code)
-    licence = ctypes.create_string_buffer(b"GPL")
-    log = ctypes.create_string_buffer(65536)
-    data = struct.pack("=IIQQIIQ", 3, len(code) // 8, ctypes.addressof(text_of),
-                       ctypes.addressof(licence), 1, len(log), ctypes.addressof(log))
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(SYS_BPF[platform.machine()], 5, data.ljust(120, b"\0"), 120)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), log.value.decode())
-    return fd
+    """Register 1 has the packet."""
+    return {
+        "redirect": mov(1, ifindex) + mov(2, 0) + call(23),
+        "ingress": mov(1, ifindex) + mov(2, 1) + call(23),
+        "neigh": mov(1, ifindex) + mov(2, 0) + mov(3, 0) + mov(4, 0) + call(152),
+        "clone": mov(2, ifindex) + mov(3, 0) + call(13) + mov(0, 2),
+    }[how] + insn(0x95)
 
 
 def redirect(args):
     try:
-        fd = load(program(args.how, socket.if_nametoindex(args.to)))
+        fd = bpf_load(program(args.how, socket.if_nametoindex(args.to)))
     except OSError as e:
         print(errno.errorcode[e.errno], e.strerror)
         return

@@ -52,6 +52,7 @@ which of them there is one.
 """
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -63,15 +64,13 @@ import sys
 import time
 
 import imq_netlink as nl
+from imq_traffic import Usage, enter, program
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_TXTIME = 33, 35, 61
 PACKET_OUTGOING = 4
 CLOCK_TAI = 11
-
-
-class Usage(Exception):
-    pass
+SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 
 
 class Stop:
@@ -456,13 +455,27 @@ def link_header(dev):
 
 
 def bpf_call(command, attributes):
-    number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+    if platform.machine() not in SYS_BPF:
+        raise OSError(errno.ENOSYS, "bpf")
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result = libc.syscall(number, command, buffer, len(attributes))
+    result = libc.syscall(SYS_BPF[platform.machine()], command, buffer, len(attributes))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def bpf_load(code):
+    """BPF_PROG_LOAD of type BPF_PROG_TYPE_SCHED_CLS; a file descriptor"""
+    instructions = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(1 << 16)
+    try:
+        return bpf_call(5, struct.pack(
+            "=IIQQIIQ", 3, len(code) // 8, ctypes.addressof(instructions),
+            ctypes.addressof(licence), 1, len(log), ctypes.addressof(log)).ljust(120, b"\0"))
+    except OSError as e:
+        raise OSError(e.errno, log.value.decode() or e.strerror) from e
 
 
 def bpf(dev, way, what, *args):
@@ -476,16 +489,11 @@ def bpf(dev, way, what, *args):
     }
     if what not in make:
         raise Usage("bpf: " + what)
-    code, log = make[what](), ctypes.create_string_buffer(1 << 16)
-    instructions = ctypes.create_string_buffer(code, len(code))
-    licence = ctypes.create_string_buffer(b"GPL")
     try:
-        program = bpf_call(5, struct.pack(
-            "=IIQQIIQ", 3, len(code) // 8, ctypes.addressof(instructions),
-            ctypes.addressof(licence), 1, len(log), ctypes.addressof(log)).ljust(120, b"\0"))
+        fd = bpf_load(make[what]())
     except OSError as e:
-        sys.exit("bpf: %s\n%s" % (e, log.value.decode()))
-    bpf_call(8, struct.pack("=IIIIIIQ", socket.if_nametoindex(dev), program,
+        sys.exit("bpf: %s" % e)
+    bpf_call(8, struct.pack("=IIIIIIQ", socket.if_nametoindex(dev), fd,
                             {"ingress": 46, "egress": 47}[way], 0, 0, 0, 0))
 
 
@@ -513,10 +521,9 @@ def stamp_socket(address, port):
 
 def stamps(source, target, address, port, count):
     """The kernel begins to stamp a little later than it has been asked to."""
-    import imq_traffic
-    imq_traffic.enter(target)
+    enter(target)
     s, other = stamp_socket(address, int(port)), stamp_socket(address, int(port) + 1)
-    imq_traffic.enter(source)
+    enter(source)
     tx = socket.socket(s.family, socket.SOCK_DGRAM)
     for _ in range(200):
         tx.sendto(b"x", (address, int(port) + 1))
@@ -618,8 +625,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Usage as e:
-        print(e, file=sys.stderr)
-        sys.exit(1)
+    program(main)
