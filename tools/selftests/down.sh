@@ -114,7 +114,7 @@ device_down() {
 
 # Its shaper is still there, and works, after down and up.
 shapes_again() {
-	local out
+	local out start
 
 	topology
 	rules "$1"
@@ -125,12 +125,12 @@ shapes_again() {
 	equal "qdisc of imq1" "$(r tc qdisc show dev imq1 root | cut -d' ' -f2)" tbf
 	out=$(tcp "from=$H1,to=$W,dst=198.51.100.2,port=5003,bytes=100000")
 	equal "imq1: TCP goes past it" "$(field intact "$out")" yes
-	out=$(date +%s%N)
+	start=$(date +%s%N)
 	# 25 datagrams of 1028 bytes at 25 bytes per ms, also where a kernel with
 	# checkers takes 20 ms to send one; 3000 go at once
 	udp "from=$H1,to=$W,dst=198.51.100.2,port=5004,count=25,size=1000,gap=0,echo=1" >/dev/null
 	within "milliseconds for 26 kB at 200 kbit/s" \
-		$((($(date +%s%N) - out) / 1000000)) 800 10000
+		$((($(date +%s%N) - start) / 1000000)) 800 10000
 	equal "imq1: drops" "$(qdisc_drops "$R" imq1)" 0
 	within "imq1: overlimits" "$(r tc -s qdisc show dev imq1 root |
 		awk '{ sub(")", "") } $8 == "overlimits" { print $9 }')" 1 1000

@@ -75,47 +75,38 @@ tproxy() {
 	no_other_counter "$R" imq0
 }
 
-# Packets for R's own sockets, shaped on the hooks before and behind the lookup
-local_in() {
-	local hook=$1 priority=$2 how=$3 out id
+# local_sockets FROM TO ADDRESS ADDRESS6 MATCH HOOK PRIORITY HOW: packets with a socket
+# of R's go through imq0 there.
+local_sockets() {
+	local ends="from=$1,to=$2" v4=$3 v6=$4 match=$5 hook=$6 priority=$7 how=$8 out id
 
 	have_nft
 	topology
 	shaper "$how"
-	rule "$hook" "$priority" 'iifname "lan1" meta l4proto { tcp, udp } imq todev 0'
-	out=$(tcp "id=v4,from=$H1,to=$R,dst=10.0.1.1,port=5001" \
-		  "id=v4r,from=$H1,to=$R,dst=10.0.1.1,port=5002,reverse=1" \
-		  "id=v6,from=$H1,to=$R,dst=fd00:1::1,port=5003")
+	rule "$hook" "$priority" "$match meta l4proto { tcp, udp } imq todev 0"
+	out=$(tcp "id=v4,$ends,dst=$v4,port=5001" \
+		  "id=v4r,$ends,dst=$v4,port=5002,reverse=1" \
+		  "id=v6,$ends,dst=$v6,port=5003")
 	for id in v4 v4r v6; do
 		tcp_intact "$id" "$out"
 	done
-	out=$(udp "from=$H1,to=$R,dst=10.0.1.1,port=5004,count=50,echo=1")
-	equal "echoes" "$(field echoed "$out")" 50
-	within "imq0: left" "$(left "$R" imq0)" 60 100000
+	out=$(udp "$ends,dst=$v4,port=5004,count=50,echo=1" \
+		  "$ends,dst=$v6,port=5004,count=50,echo=1")
+	for id in f1 f2; do
+		equal "echoes, $id" "$(field echoed "$(flow "$id" "$out")")" 50
+	done
+	within "imq0: left" "$(left "$R" imq0)" 110 100000
 	no_other_counter "$R" imq0
+}
+
+# Packets for R's own sockets, shaped on the hooks before and behind the lookup
+local_in() {
+	local_sockets "$H1" "$R" 10.0.1.1 fd00:1::1 'iifname "lan1"' "$@"
 }
 
 # Packets of R's own sockets (F2)
 local_out() {
-	local hook=$1 priority=$2 how=$3 out id
-
-	have_nft
-	topology
-	shaper "$how"
-	rule "$hook" "$priority" 'oifname "wan" meta l4proto { tcp, udp } imq todev 1'
-	out=$(tcp "id=v4,from=$R,to=$W,dst=198.51.100.2,port=5001" \
-		  "id=v4r,from=$R,to=$W,dst=198.51.100.2,port=5002,reverse=1" \
-		  "id=v6,from=$R,to=$W,dst=2001:db8:f::2,port=5003")
-	for id in v4 v4r v6; do
-		tcp_intact "$id" "$out"
-	done
-	out=$(udp "from=$R,to=$W,dst=198.51.100.2,port=5004,count=50,echo=1" \
-		  "from=$R,to=$W,dst=2001:db8:f::2,port=5004,count=50,echo=1")
-	for id in f1 f2; do
-		equal "echoes, $id" "$(field echoed "$(flow "$id" "$out")")" 50
-	done
-	within "imq1: left" "$(left "$R" imq1)" 100 100000
-	no_other_counter "$R" imq1
+	local_sockets "$R" "$W" 198.51.100.2 2001:db8:f::2 'oifname "wan"' "$@"
 }
 
 # The same device for all that R receives and sends, TCP in both directions (F1)
