@@ -10,8 +10,6 @@
 . "$(dirname "$0")/imq_lib.sh"
 
 N=$(amount 20000 1000000)
-# What may stay in a slab cache: those that each CPU keeps for itself
-MOST=$((64 * $(nproc) + 64))
 
 # many: N datagrams in four flows; a line for each. Each has a processor of its own to
 # send on, if there are so many: a sender that moves may overtake itself, on a veth.
@@ -76,7 +74,7 @@ conserved() {
 	equal "entered" "$(entered "$R" imq0)" "$N"
 	no_other_counter "$R" imq0
 	imq_clean
-	kept_check "$MOST"
+	kept_check "$IMQ_MOST"
 }
 
 # expect WHAT no|some|maybe COUNT
@@ -104,18 +102,14 @@ overload() {
 	flood_load "from=$H1,to=$W,dst=198.51.100.2,count=$N,window=0,size=50,renew=50"
 	wait_for 60 has_entered "$R" imq0 $((N / 2))
 	# KASAN keeps those of dropped packets for a while.
-	wait_for 10 no_more skbuff_ext_cache $((limit + MOST)) ||
+	wait_for 10 no_more skbuff_ext_cache $((limit + IMQ_MOST)) ||
 		fail "extensions under load: $(objects skbuff_ext_cache)"
 	wait_for 300 load_is_done || fail "the load does not end"
 	out=$(udp_load_end)
 	accounted "$R" imq0 "$out"
 	within "dropped" "$(qdisc_drops "$R" imq0)" $((N / 2)) "$N"
 	imq_clean
-	kept_check "$MOST"
-}
-
-load_is_done() {
-	[ -s "$imq_tmp/out.load" ]
+	kept_check "$IMQ_MOST"
 }
 
 has_entered() {

@@ -12,8 +12,6 @@
 . "$(dirname "$0")/imq_lib.sh"
 
 COUNT=200
-# What may stay in a slab cache: those that each CPU keeps for itself
-MOST=$((64 * $(nproc) + 64))
 
 # begin: with what is there to be compared in the end.
 begin() {
@@ -24,7 +22,7 @@ begin() {
 
 finish() {
 	imq_clean
-	kept_check "$MOST"
+	kept_check "$IMQ_MOST"
 }
 
 # rps NETNS DEV...: packets received are spread over all CPUs, by flow.

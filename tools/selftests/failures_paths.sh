@@ -289,8 +289,7 @@ queues_loop() {
 	out=$(udp_load_end)
 	equal "flows of which all arrived once, or were lost on lan1" \
 		"$(printf '%s\n' "$out" | grep -c "dup=0 .*bad=0")" 8
-	within "delivered" "$(printf '%s\n' "$out" | awk -F'unique=' '{ n += $2 } END { print n }')" \
-		100 100000000
+	within "delivered" "$(total unique "$out")" 100 100000000
 	all_out imq8
 	r ethtool -L lan1 tx 4 rx 4
 	r ethtool -L wan tx 4 rx 4
@@ -317,7 +316,7 @@ queues_tun() {
 	mapfile -t flows < <(queue_flows "count=$COUNT,gap=500")
 	out=$(udp --idle 300 "${flows[@]//dst=198.51.100.2/dst=203.0.113.1,at=198.51.100.2}")
 	n=$((8 * COUNT))
-	equal "sent" "$(printf '%s\n' "$out" | awk -F'sent=' '{ n += $2 } END { print n }')" "$n"
+	equal "sent" "$(total sent "$out")" "$n"
 	all_out imq8
 	equal "imq8: left" "$(left "$R" imq8)" $((2 * n))
 	out=$(background_end tun | tail -n 1)
@@ -655,7 +654,7 @@ cake_nat() {
 		set -- "$@" "id=many$i,from=$H1,to=$W,dst=198.51.100.2,port=$((5000 + i)),count=600,size=1000,gap=1000"
 	done
 	out=$(udp --idle 800 "$@")
-	n=$(printf '%s\n' "$out" | awk -F'unique=' '{ n += $2 } END { print n }')
+	n=$(total unique "$out")
 	one=$(field unique "$(flow one "$out")")
 	all=$(qdisc_drops "$R" imq1)
 	equal "delivered, and dropped by cake" $((n + all)) 6000
@@ -752,13 +751,11 @@ splits() {
 
 # sent_and_captured FILE: one of each kind from H1 to W; what W gets.
 sent_and_captured() {
-	local out mac
+	local out
 
-	mac=$(ip -n "$R" -o link show lan1 | sed 's/.*link\/ether \([^ ]*\).*/\1/')
 	packets_start capture "$W" capture eth0 -
 	packets_start group "$R" mroute 239.1.1.1 10.0.1.2 10.0.1.1 198.51.100.1
-	out=$(packets "$H1" frames eth0 router "$mac" "$(ip -n "$H1" -o link show eth0 |
-		sed 's/.*link\/ether \([^ ]*\).*/\1/')" \
+	out=$(packets "$H1" frames eth0 router "$(mac_of "$R" lan1)" "$(mac_of "$H1" eth0)" \
 		10.0.1.2 198.51.100.2 fd00:1::2 2001:db8:f::2)
 	say "$out"
 	# The last one that is forwarded

@@ -42,17 +42,13 @@ rules() {
 	EOT
 }
 
-queued() {
-	[ "$(qdisc_backlog "$R" imq0)" -gt 0 ]
-}
-
 # held FAMILY N: packets are in the qdisc, and none of these has come to the next
 # hook. Read in this order, the sum can't be above N unless one is in both. It can
 # be 0, if the packets go on between the two.
 held() {
 	local next
 
-	wait_for 15 queued || fail "nothing waits in imq0"
+	wait_for 15 has_backlog "$R" imq0 1 || fail "nothing waits in imq0"
 	next=$(nft_counter "$R" "$1" family next)
 	within "behind the hook ($next), and queued" \
 		$((next + $(qdisc_backlog "$R" imq0))) 0 "$2"
@@ -125,10 +121,6 @@ frames_ok() {
 		equal "$kind" "$(printf '%s\n' "$out" | grep "^kind=$kind ")" \
 			"kind=$kind sent=$FRAMES got=$FRAMES changed=0 twice=0"
 	done
-}
-
-mac_of() {
-	ip -n "$1" -o link show "$2" | sed 's/.*link\/ether \([^ ]*\).*/\1/'
 }
 
 IP_KINDS='ip4 ip6'

@@ -257,10 +257,6 @@ replace() {
 	udp_load_end
 }
 
-has_backlog() {
-	[ "$(qdisc_backlog "$1" "$2")" -ge "$3" ]
-}
-
 nft_replaced() {
 	local mode=$1 missed=0 i out
 
@@ -309,10 +305,6 @@ untouched() {
 	wait_for 30 load_is_done || fail "the load does not end"
 	out=$(udp_load_end)
 	all_once "$out"
-}
-
-load_is_done() {
-	[ -s "$imq_tmp/out.load" ]
 }
 
 # All rules go while packets are queued: these pass, and the hooks that are left

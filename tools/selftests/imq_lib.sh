@@ -291,6 +291,11 @@ udp_load_end() {
 	background_end load
 }
 
+# load_is_done: all has been sent, and what there is to say is printed.
+load_is_done() {
+	[ -s "$imq_tmp/out.load" ]
+}
+
 # flood FLOW...: as udp, for many datagrams; see imq_flood.py. flood_load: in the
 # background, until udp_load_end.
 flood() {
@@ -357,6 +362,11 @@ qdisc_backlog() {
 # backlog_is NETNS DEV PACKETS
 backlog_is() {
 	[ "$(qdisc_backlog "$1" "$2")" -eq "$3" ]
+}
+
+# has_backlog NETNS DEV PACKETS: so many or more
+has_backlog() {
+	[ "$(qdisc_backlog "$1" "$2")" -ge "$3" ]
 }
 
 # nft_counter NETNS FAMILY TABLE NAME: packets of a named counter.
@@ -460,6 +470,9 @@ objects() {
 
 # Extensions that imq keeps for each CPU, at most: NF_IMQ_SPARES in nf_imq.c
 IMQ_KEPT=$((64 * $(nproc)))
+# What may stay in another slab cache: each CPU keeps some objects for itself.
+# shellcheck disable=SC2034 # used by the scripts
+IMQ_MOST=$((64 * $(nproc) + 64))
 
 IMQ_CACHES="skbuff_ext_cache skbuff_head_cache skbuff_fclone_cache
 	skbuff_small_head kmalloc-1k kmalloc-2k nf_conntrack"
@@ -539,6 +552,11 @@ imq_splat="$imq_splat|scheduling while atomic|Dead loop|bad gso|hw csum failure"
 imq_expected='^$'
 
 # Topology ------------------------------------------------------------------
+
+# mac_of NETNS DEV
+mac_of() {
+	ip -n "$1" -o link show "$2" | sed 's/.*link\/ether \([^ ]*\).*/\1/'
+}
 
 # new_ns NETNS...: empty namespaces, of which nothing was there before.
 new_ns() {

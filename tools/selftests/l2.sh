@@ -81,7 +81,7 @@ look() {
 			ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 accept
 			ether daddr != 02:00:00:00:00:02 counter name strange accept
 			ether saddr 02:00:00:00:00:01 jump from_h1
-			ether saddr $(bridge_mac) accept
+			ether saddr $(mac_of "$R" br0) accept
 			counter name strange
 		}
 		chain from_h1 {
@@ -90,10 +90,6 @@ look() {
 		}
 	}
 	EOT
-}
-
-bridge_mac() {
-	ip -n "$R" -o link show br0 | sed 's/.*link\/ether \([^ ]*\).*/\1/'
 }
 
 looks() {
@@ -495,7 +491,7 @@ bridge_deleted() {
 	bridge_rules forward
 	r tc qdisc add dev imq0 root netem delay 1s limit 10000
 	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
-	wait_for 20 queued imq0 20
+	wait_for 20 has_backlog "$R" imq0 20
 	at_most 5 ip -n "$R" link del br0
 	sleep 1.2
 	out=$(udp_load_end)
@@ -519,23 +515,15 @@ port_taken() {
 		type filter hook prerouting priority 0; iifname { p1, br0 } imq todev 0; }; }"
 	r tc qdisc add dev imq0 root netem delay 1s limit 10000
 	udp_load --idle 2000 "from=$H1,to=$H2,dst=10.0.9.2,count=0,gap=2000"
-	wait_for 20 queued imq0 20
+	wait_for 20 has_backlog "$R" imq0 20
 	r ip link set p1 nomaster
 	r ip link add link p1 name mv0 type macvlan mode bridge ||
 		skip "the kernel has no macvlan"
-	wait_for 10 not_queued imq0
+	wait_for 10 backlog_is "$R" imq0 0
 	out=$(udp_load_end)
 	equal "duplicates, damaged" "$(field dup "$out") $(field bad "$out")" "0 0"
 	within "imq0: drop_dev" "$(stat_of "$R" imq0 drop_dev)" 20 100000
 	equal "imq0: left" "$(left "$R" imq0)" "$(entered "$R" imq0)"
-}
-
-queued() {
-	[ "$(qdisc_backlog "$R" "$1")" -ge "$2" ]
-}
-
-not_queued() {
-	[ "$(qdisc_backlog "$R" "$1")" -eq 0 ]
 }
 
 # The netdev family ---------------------------------------------------------

@@ -33,18 +33,15 @@ queued() {
 	r tc qdisc add dev "$1" root netem delay 5s limit $((2 * PACKETS))
 	background load "$imq_dir/imq_flood.py" --idle 6000 \
 		"from=$W,to=$H1,dst=10.0.1.2,window=0,count=$PACKETS"
-	wait_for 4 all_wait "$1" || fail "packets that wait in $1: $(qdisc_backlog "$R" "$1")"
+	# Some of the neighbours' own may wait, too.
+	wait_for 4 has_backlog "$R" "$1" "$PACKETS" ||
+		fail "packets that wait in $1: $(qdisc_backlog "$R" "$1")"
 	n=$(objects skbuff_ext_cache)
 	wait_for 20 background_gone load || fail "the flood does not end"
 	total lost "$(background_end load)" >"$imq_tmp/lost"
 	equal "lost" "$(cat "$imq_tmp/lost")" 0
 	r tc qdisc del dev "$1" root
 	echo "$n $(objects skbuff_ext_cache)"
-}
-
-# all_wait DEV: some of the neighbours' own may, too.
-all_wait() {
-	[ "$(qdisc_backlog "$R" "$1")" -ge "$PACKETS" ]
 }
 
 background_gone() {

@@ -17,8 +17,6 @@
 TIME=$(amount 2 60)
 DEVS="imq0 imq1 imq2 imq3"
 CPUS=$(nproc)
-# What may stay in a slab cache: those that each CPU keeps for itself
-MOST=$((64 * CPUS + 64))
 
 # What the storms change, and put back: one file for a shell in R, run at the
 # beginning and after a storm, and by the one that unloads modules.
@@ -386,7 +384,7 @@ after() {
 		at_most 5 ip -n "$R" link del "$dev"
 	done
 	imq_clean
-	kept_check "$MOST"
+	kept_check "$IMQ_MOST"
 }
 
 # test_storm NAME COMMAND...: as imq_test, but that a long storm is logged at
