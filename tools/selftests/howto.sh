@@ -421,10 +421,11 @@ letter_stat() {
 	cat "/sys/class/net/$1/statistics/$2_packets"
 }
 
-to_the_letter() {
-	local name n rx0 tx0 rx1 tx1
+# letter_begin: nothing of what is needed is there yet, or the test is skipped; imq0 and
+# imq1 are there then, and the hosts.
+letter_begin() {
+	local name
 
-	have_front_end "$1"
 	for name in wan lan1 lan2; do
 		[ ! -e "/sys/class/net/$name" ] ||
 			skip "the machine has an interface $name"
@@ -444,6 +445,11 @@ to_the_letter() {
 	fi
 	new_ns "$W" "$H1" "$H2"
 	topology_links ""
+}
+
+# letter_rules FRONT-END: those of the documentation, and a class for mark 7.
+letter_rules() {
+	local name
 
 	run ip link set imq0 up
 	run ip link set imq1 up
@@ -472,6 +478,14 @@ to_the_letter() {
 		done
 		;;
 	esac
+}
+
+to_the_letter() {
+	local n rx0 tx0 rx1 tx1
+
+	have_front_end "$1"
+	letter_begin
+	letter_rules "$1"
 	rx0=$(letter_stat imq0 rx) tx0=$(letter_stat imq0 tx)
 	rx1=$(letter_stat imq1 rx) tx1=$(letter_stat imq1 tx)
 	exchange

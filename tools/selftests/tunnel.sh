@@ -67,13 +67,9 @@ wireguard() {
 	r ping -n -q -c 3 -i 0.2 10.0.77.2 >&3 || fail "no session"
 }
 
-# once KIND HOW: on the hook of both packets, on their way out and in.
-once() {
-	local out n
-
-	have_nft
-	tunnel "$1"
-	case $2 in
+# shaper HOW: the qdisc of imq0. Direct: the default.
+shaper() {
+	case $1 in
 	direct) ;;
 	deferred)
 		have_sch netem delay 1ms
@@ -84,6 +80,10 @@ once() {
 		r tc class add dev imq0 parent 1: classid 1:1 htb rate 100mbit
 		;;
 	esac
+}
+
+# once_rules: both packets, on their way out and in, are counted and go to imq0.
+once_rules() {
 	r nft -f - <<-EOT
 	table inet shape {
 		counter inner { }
@@ -110,6 +110,16 @@ once() {
 		}
 	}
 	EOT
+}
+
+# once KIND HOW: on the hook of both packets, on their way out and in.
+once() {
+	local out n
+
+	have_nft
+	tunnel "$1"
+	shaper "$2"
+	once_rules
 	# What is in the tunnel, and is no datagram: as outer packets, some more
 	n=4
 	out=$(udp "id=forwarded,from=$H1,to=$W,dst=10.0.77.2,port=5001,count=$COUNT,echo=1" \
