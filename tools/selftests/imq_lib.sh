@@ -15,6 +15,9 @@
 #	TEST: script: what it shows                          [FAIL]
 #	TEST: script: what it shows                          [SKIP] reason
 #
+# Fn in a name: row n of the list of what users of earlier IMQ patches have reported as
+# broken (F1 to F28), which the test repeats.
+#
 # Exit status: 0 if a test passed and none failed, 1 if one failed, 4 if all
 # were skipped. Needs root, bash, iproute2, python3 and ethtool.
 #
