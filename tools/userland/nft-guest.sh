@@ -91,14 +91,19 @@ add chain ip t c { type nat hook postrouting priority 100; }' \
 		'add table inet t
 add chain inet t c { type route hook output priority 0; }' \
 		'add rule inet t c imq todev meta mark'
-	# The kernel checks the whole table then, and gives no reason: see imq.rst.
-	try "nftables $version: refused where a nat chain jumps" refused_at 1-45 $'\n' \
+	# The kernel checks the whole table then, and gives no reason: see imq.rst. 6.1
+	# checks when it gets the rule, or the element.
+	jump_at=1-45 jump_reason=$'\n' element_at=1-45
+	case $(uname -r) in
+	6.1.*) jump_at=40-44 jump_reason=': imq: not in chains of type nat' element_at=22-29 ;;
+	esac
+	try "nftables $version: refused where a nat chain jumps" refused_at "$jump_at" "$jump_reason" \
 		'add table ip t
 add chain ip t shape
 add rule ip t shape imq todev 1
 add chain ip t c { type nat hook postrouting priority 100; }' \
 		'add rule ip t c ip saddr 10.0.0.1 jump shape'
-	try "nftables $version: refused where the map of a nat chain jumps" refused_at 1-45 $'\n' \
+	try "nftables $version: refused where the map of a nat chain jumps" refused_at "$element_at" $'\n' \
 		'add table ip t
 add chain ip t shape
 add rule ip t shape imq todev 1
