@@ -76,6 +76,8 @@ add chain ip t c { type filter hook input priority 0; }' \
 }
 
 nft_refusals() {
+	local jump_at=1-45 jump_reason=$'\n' element_at=1-45
+
 	try "nftables $version: refused in an arp chain" refused_at 18-28 \
 		': imq: not in this family' \
 		'add table arp t
@@ -93,7 +95,6 @@ add chain inet t c { type route hook output priority 0; }' \
 		'add rule inet t c imq todev meta mark'
 	# The kernel checks the whole table then, and gives no reason: see imq.rst. 6.1
 	# checks when it gets the rule, or the element.
-	jump_at=1-45 jump_reason=$'\n' element_at=1-45
 	case $(uname -r) in
 	6.1.*) jump_at=40-44 jump_reason=': imq: not in chains of type nat' element_at=22-29 ;;
 	esac
