@@ -156,9 +156,7 @@ guest_test() {
 	nft-guest) [ -z "$nft" ] || args=("$nft") ;;
 	ynl-guest) args=("$(tools/sources.sh linux)") ;;
 	esac
-	if [[ " $simulated_tests " == *" $name "* && " $* " != *" --qemu "* ]]; then
-		set -- "$@" --append "$IMQ_SIMULATED"
-	fi
+	[[ " $simulated_tests " != *" $name "* ]] || set -- "$@" --append "$IMQ_SIMULATED"
 	run_guest "$group" "$name" "$kernel" --env "IMQ_REQUIRE=$required" \
 		--env "IPTABLES_SRC=$iptables_src" \
 		--env "IPROUTE2_SRC=$iproute2_src" "${prefixes[@]}" "$@" -- "$f" "${args[@]}"
