@@ -17,24 +17,12 @@ COUNT=200
 begin() {
 	kept_mark
 	topology
-	rps "$R" wan lan1
+	steer "$R" all wan lan1
 }
 
 finish() {
 	imq_clean
 	kept_check "$IMQ_MOST"
-}
-
-# rps NETNS DEV...: packets received are spread over all CPUs, by flow.
-rps() {
-	local netns=$1 dev mask
-	shift
-
-	mask=$(printf '%x' $(((1 << $(nproc)) - 1)))
-	for dev in "$@"; do
-		on "$netns" sh -c "for q in /sys/class/net/$dev/queues/rx-*/rps_cpus; do
-			[ ! -e \$q ] || echo $mask >\$q; done"
-	done
 }
 
 # around HOOK KEY DEV BEFORE BEHIND PROTOCOL: counters "before" and "behind" of

@@ -570,17 +570,12 @@ ipsec_unread() {
 	if rx.recv(100, socket.MSG_PEEK) != b"unread":
 	    sys.exit("another packet")
 	EOT
-	wait_for 5 have_left imq0 $(($1 * COUNT)) ||
+	wait_for 5 left_is "$R" imq0 $(($1 * COUNT)) ||
 		fail "packets that left imq0: $(left "$R" imq0)"
 	wait_for 10 sockets_are "$R" "$before" ||
 		fail "sockets of R: $(sockets_of "$R"), $before before"
 	ipsec_statistics
 	no_other_counter "$R" imq0
-}
-
-# have_left DEV PACKETS
-have_left() {
-	[ "$(left "$R" "$1")" = "$2" ]
 }
 
 # sockets_of NETNS: that are there, closed or not

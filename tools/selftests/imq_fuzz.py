@@ -45,7 +45,7 @@ from imq_netlink import (
     NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE, NLA_F_NESTED,
     NLA_TYPE_MASK, NLMSG_DONE, NLMSG_ERROR, NLM_F_ACK, NLM_F_APPEND,
     NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, RTM_GETLINK,
-    RTM_NEWLINK, attr, be32, expression, nest, text, u32)
+    RTM_NEWLINK, attr, be32, expression, link_info, nest, text, u32)
 
 NLM_F_MULTI, NLM_F_ECHO, NLM_F_REPLACE = 0x2, 0x8, 0x100
 NFT_MSG_DELRULE, NFT_MSG_DELTABLE = 8, 2
@@ -623,8 +623,8 @@ class Links(Fuzz):
         if libc.setns(self.here, CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
         self.nl = Socket(socket.NETLINK_ROUTE)
-        info = nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "imq"))
-        probe = RTM_NEWLINK, NLM_F_CREATE | NLM_F_ACK | NLM_F_ECHO, bytes(16), info
+        probe = (RTM_NEWLINK, NLM_F_CREATE | NLM_F_ACK | NLM_F_ECHO, bytes(16),
+                 link_info([]))
         if self.exchange([probe])[0][1] is None:
             raise Untestable("the kernel does not echo new links (before 6.2)")
         # {(namespace, ifindex): (name, index, tx queues)}

@@ -22,8 +22,9 @@
 # were skipped. Needs root, bash, iproute2, python3 and ethtool.
 #
 # IMQ_REQUIRE   words for what may not be missing: "kernel" (imq, xt_IMQ,
-#               nft_imq, their KUnit tests), "nft", "iptables", "ip" (that know imq), "all". Tests
-#               that would be skipped for want of these fail then.
+#               nft_imq, their KUnit tests), "nft", "iptables", "ip" (that
+#               know imq), "all". Tests that would be skipped for want of
+#               these fail then.
 # IMQ_ONLY      only the tests whose name matches this extended regular
 #               expression are run, and the last one
 # IMQ_FULL      1: full amounts (packets, seconds, rounds) instead of those that
@@ -561,6 +562,19 @@ mac_of() {
 	ip -n "$1" -o link show "$2" | sed 's/.*link\/ether \([^ ]*\).*/\1/'
 }
 
+# steer NETNS MASK DEV...: what these receive goes to the processors of MASK by its flow
+# (RPS): hexadecimal, 0 for none, or all. DEV may be a pattern.
+steer() {
+	local netns=$1 mask=$2 dev
+	shift 2
+
+	[ "$mask" != all ] || mask=$(printf '%x' $(((1 << $(nproc)) - 1)))
+	for dev; do
+		on "$netns" sh -c "for q in /sys/class/net/$dev/queues/rx-*/rps_cpus; do
+			[ ! -e \$q ] || echo $mask >\$q; done"
+	done
+}
+
 # new_ns NETNS...: empty namespaces, of which nothing was there before.
 new_ns() {
 	local ns
@@ -724,6 +738,11 @@ shape() {
 		r "$command" -t mangle -A "${hook^^}" "$option" "$dev" \
 			-p "$protocol" -j IMQ --todev "$index"
 	done
+}
+
+# left_is NETNS DEV PACKETS
+left_is() {
+	[ "$(left "$1" "$2")" = "$3" ]
 }
 
 # all_left NETNS DEV: none is in it; for wait_for.

@@ -269,18 +269,14 @@ while True:
     print(s.recv(100).decode(), flush=True)
 '
 
-# all_read NAME: a program with RECEIVE has read both packets of each connection. If
-# it does not, what it has read is to be shown.
+# all_read NAME PACKETS: a program with RECEIVE has read so many. If it does not, what
+# it has read is to be shown.
 all_read() {
-	wait_for 5 has_read "$1" $((2 * COUNT)) || say "$1 has not read all"
+	wait_for 5 has_read "$1" "$2" || say "$1 has not read all"
 }
 
 has_read() {
 	[ "$(grep -cv ready "$imq_tmp/out.$1" || true)" -ge "$2" ]
-}
-
-left_are() {
-	[ "$(left "$R" imq0)" -eq "$1" ]
 }
 
 # Two packets of each of so many connections, for all of the network
@@ -322,7 +318,7 @@ br_netfilter_flood() {
 	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
 	wait_for 5 backlog_is "$R" imq0 0
 	for where in "$R" "$H2"; do
-		all_read "${where##*-}"
+		all_read "${where##*-}" $((2 * COUNT))
 		equal "received by ${where##*-}" \
 			"$(background_end "${where##*-}" | grep -v ready | sort | uniq -c | xargs)" \
 			"$COUNT first $COUNT second"
@@ -357,8 +353,8 @@ br_netfilter_duplicates() {
 	wait_for 10 grep -q ready "$imq_tmp/out.received"
 	h1 python3 -c "$FIRST_AND_SECOND" "$COUNT"
 	wait_for 5 backlog_is "$R" imq0 0
-	wait_for 5 left_are $((4 * COUNT)) || say "not all have left imq0"
-	all_read received
+	wait_for 5 left_is "$R" imq0 $((4 * COUNT)) || say "not all have left imq0"
+	all_read received $((2 * COUNT))
 	equal "received" "$(background_end received | grep -v ready | sort | uniq -c | xargs)" \
 		"$COUNT first $COUNT second"
 	equal "copies, dropped" "$(stat_of "$R" imq0 drop_hook)" "$((2 * COUNT))"
@@ -699,7 +695,7 @@ for i in range(int(sys.argv[1])):
     s.sendto(b"segment".ljust(100) * 10, ("10.0.9.254", 5000))
 '
 
-# The segments of a connection'"'"'s first packet, which is for the router, all go on.
+# The segments of a connection's first packet, which is for the router, all go on.
 br_netfilter_segments() {
 	have_br_netfilter
 	have_sch tbf rate 100mbit burst 500 limit 100000
@@ -717,15 +713,11 @@ br_netfilter_segments() {
 	background received ip netns exec "$R" timeout 20 python3 -c "$RECEIVE"
 	wait_for 10 grep -q ready "$imq_tmp/out.received"
 	h1 python3 -c "$TRAINS" "$COUNT"
-	wait_for 5 received_are $((10 * COUNT)) || true
+	all_read received $((10 * COUNT))
 	equal "received" "$(background_end received | grep -c segment || true)" $((10 * COUNT))
 	equal "imq0: entered, left" "$(entered "$R" imq0) $(left "$R" imq0)" \
 		"$COUNT $((10 * COUNT))"
 	no_other_counter "$R" imq0
-}
-
-received_are() {
-	[ "$(grep -c segment "$imq_tmp/out.received")" -ge "$1" ]
 }
 
 imq_begin

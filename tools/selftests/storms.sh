@@ -16,7 +16,6 @@
 
 TIME=$(amount 2 60)
 DEVS="imq0 imq1 imq2 imq3"
-CPUS=$(nproc)
 
 # What the storms change, and put back: one file for a shell in R, run at the
 # beginning and after a storm, and by the one that unloads modules.
@@ -122,17 +121,6 @@ account() {
 	done
 	say "packets missing: $missing, in counters: $counted"
 	[ "$missing" -eq "$counted" ] && [ "$(field foreign "$watched")" -eq 0 ]
-}
-
-# steer MASK: what is received to the processors of MASK, by its flow; 0: nothing
-steer() {
-	local ns
-
-	for ns in "$W" "$R" "$H1" "$H2"; do
-		# shellcheck disable=SC2016 # for another shell
-		on "$ns" sh -c 'for f in /sys/class/net/*/queues/rx-*/rps_cpus; do
-			[ ! -e "$f" ] || echo "$1" >"$f"; done' sh "$1" || true
-	done
 }
 
 # load: traffic from all processors, of local sockets and forwarded, in both
@@ -281,7 +269,7 @@ settled() {
 
 # storm KIND...: those of imq_storm.py, all at once, and what must hold then.
 storm() {
-	local kind
+	local kind ns mask=all
 
 	for kind; do
 		possible "$kind"
@@ -289,10 +277,10 @@ storm() {
 	prepare
 	# net_rps_send_ipi() leaves out a processor that has just gone offline. Its
 	# backlog counts as scheduled from then on, and isn't: nobody serves it again.
-	case " $* " in
-	*" processors "*) steer 0 ;;
-	*) steer "$(printf '%x' $(((1 << CPUS) - 1)))" ;;
-	esac
+	[[ " $* " != *" processors "* ]] || mask=0
+	for ns in "$W" "$R" "$H1" "$H2"; do
+		steer "$ns" "$mask" '*' || true
+	done
 	loads CONT
 	for kind; do
 		blow "$kind"
